@@ -1,0 +1,57 @@
+package config
+
+import "fmt"
+
+// node is a value of a configuration file, the same for JSON and YAML.
+type node struct {
+	kind         kind
+	text         string // text, number, boolean: the value; numbers as strconv reads them; expanded by decoder.prepare
+	raw          string // text and numbers as they stand in the file
+	expanded     bool   // text in which a reference was replaced: it may stand for a number or a boolean, and may be secret
+	bad          bool   // already reported: decoding passes over it
+	line, column int
+
+	entries []entry // object, in the file's order, duplicates included
+	items   []*node // list
+}
+
+type entry struct {
+	key          string
+	line, column int
+	value        *node
+}
+
+type kind int
+
+const (
+	kindNull kind = iota
+	kindText
+	kindNumber
+	kindBoolean
+	kindList
+	kindObject
+	kindInvalid // text says why
+)
+
+// maxDepth bounds the nesting of a file, and with it the recursion here.
+const maxDepth = 64
+
+var errTooDeep = fmt.Errorf("nested deeper than %d levels", maxDepth)
+
+// get returns the value of a key, nil when n is no object or has no such key.
+func (n *node) get(key string) *node {
+	if n != nil && n.kind == kindObject {
+		for _, e := range n.entries {
+			if e.key == key {
+				return e.value
+			}
+		}
+	}
+	return nil
+}
+
+// syntaxError is a file that is not JSON or YAML.
+type syntaxError struct {
+	message      string
+	line, column int
+}
