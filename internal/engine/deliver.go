@@ -1,0 +1,274 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/flinktail/flinktail/pipeline"
+)
+
+// Reasons of dead letters that the engine gives.
+const (
+	reasonPermanent = "permanent_error"
+	reasonExpired   = "retry_expired"
+	reasonTooOld    = "too_old"
+	reasonQueueFull = "queue_full"
+	reasonShutdown  = "shutdown"
+	reasonPanic     = "panic"
+	reasonTooLarge  = "larger_than_queue"
+)
+
+const (
+	// maxPanics is how often a batch may make its flusher panic.
+	maxPanics = 3
+	// urgentPause bounds every pause once the pipeline stops.
+	urgentPause = 500 * time.Millisecond
+	// readyPause is the first pause after IsReady said no; it doubles up to maxReadyPause.
+	readyPause    = 10 * time.Millisecond
+	maxReadyPause = time.Second
+)
+
+// attempt is the state of one batch's delivery.
+type attempt struct {
+	number  int
+	started time.Time
+	panics  int
+	pause   *backoff.ExponentialBackOff
+}
+
+// deliver settles every event of b: delivered, or dead-lettered. It returns false when Flush did not return in time, and
+// b, which it still has, was taken over.
+func (l *lane) deliver(b *batch) bool {
+	r := l.runner
+	retry := r.delivery.Retry
+	a := &attempt{started: time.Now(), pause: backoff.NewExponentialBackOff()}
+	a.pause.InitialInterval, a.pause.MaxInterval = retry.Initial, retry.Max
+	for {
+		if closed(r.abandon) {
+			l.deadLetter(b, reasonShutdown, a, errors.New("flinktail stopped before the event could be delivered"))
+			return true
+		}
+		if reason := l.waitReady(); reason != "" {
+			l.deadLetter(b, reason, a, errors.New("the flusher was not ready"))
+			return true
+		}
+		young, old := b.splitByAge(time.Now(), r.delivery.MaxEventAge)
+		if old != nil {
+			l.deadLetter(old, reasonTooOld, a, fmt.Errorf("older than MaxEventAge %s", r.delivery.MaxEventAge))
+		}
+		if b = young; b.events == 0 {
+			return true
+		}
+		a.number++
+		err, taken := l.tryFlush(b)
+		if taken {
+			return false
+		}
+		if err == nil {
+			r.setState(StateReady, nil)
+			l.delivered(b)
+			return true
+		}
+		r.failures.Add(1)
+		var pause time.Duration
+		if b, pause = l.settleFailure(b, err, a); b == nil {
+			return true
+		}
+		if reason := l.pause(pause); reason != "" {
+			l.deadLetter(b, reason, a, err)
+			return true
+		}
+	}
+}
+
+// settleFailure settles what can be after a failed Flush. It returns what is to be sent again, after the pause.
+func (l *lane) settleFailure(b *batch, err error, a *attempt) (rest *batch, pause time.Duration) {
+	r := l.runner
+	var (
+		partial   *pipeline.PartialError
+		permanent *pipeline.PermanentError
+		blocked   *pipeline.BlockedError
+		throttle  *pipeline.ThrottleError
+		panicked  *panicError
+	)
+	pause = a.pause.NextBackOff()
+	switch {
+	case errors.As(err, &partial) && b.lists(partial):
+		if b = l.settlePartial(b, partial, a); b == nil {
+			r.setState(StateReady, nil)
+			return nil, 0
+		}
+	case errors.As(err, &permanent):
+		l.deadLetter(b, reasonPermanent, a, err)
+		r.setState(StateReady, nil)
+		return nil, 0
+	case errors.As(err, &blocked):
+		r.setState(StateBlocked, err)
+		a.started = time.Now() // a person takes the time a person takes
+		return b, r.delivery.Retry.Max
+	case errors.As(err, &throttle):
+		pause = throttle.After
+	case errors.As(err, &panicked):
+		if a.panics++; a.panics >= maxPanics {
+			l.deadLetter(b, reasonPanic, a, err)
+			return nil, 0
+		}
+	}
+	r.setState(StateRetrying, err)
+	if limit := r.delivery.Retry.MaxElapsed; limit > 0 && time.Since(a.started) >= limit {
+		l.deadLetter(b, reasonExpired, a, err)
+		return nil, 0
+	}
+	return b, pause
+}
+
+// lists reports whether e names logs of b, as it must.
+func (b *batch) lists(e *pipeline.PartialError) bool {
+	for _, f := range e.Failures {
+		if f.Group < 0 || f.Group >= len(b.runs) || f.Log < 0 || f.Log >= b.runs[f.Group].events() || f.Err == nil {
+			return false
+		}
+	}
+	return len(e.Failures) > 0
+}
+
+// settlePartial settles the delivered and the refused logs and returns those to send again, nil if there are none.
+func (l *lane) settlePartial(b *batch, e *pipeline.PartialError, a *attempt) *batch {
+	type place struct{ group, log int }
+	failed := make(map[place]pipeline.Failure, len(e.Failures))
+	for _, f := range e.Failures {
+		failed[place{f.Group, f.Log}] = f
+	}
+	var causes []error
+	l.delivered(b.part(func(group, log int) bool {
+		_, ok := failed[place{group, log}]
+		return !ok
+	}))
+	refused := b.part(func(group, log int) bool {
+		f, ok := failed[place{group, log}]
+		if ok && !f.Retryable {
+			causes = append(causes, f.Err)
+			return true
+		}
+		return false
+	})
+	if refused.events > 0 {
+		l.deadLetter(refused, reasonPermanent, a, causes...)
+	}
+	again := b.part(func(group, log int) bool { return failed[place{group, log}].Retryable })
+	if again.events == 0 {
+		return nil
+	}
+	return again
+}
+
+// tryFlush flushes b; taken says that the engine gave up waiting for Flush and has dealt with b.
+func (l *lane) tryFlush(b *batch) (err error, taken bool) {
+	l.mu.Lock()
+	l.inFlight, l.taken = b, false
+	l.mu.Unlock()
+	err = l.runner.flush(b)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inFlight = nil
+	return err, l.taken
+}
+
+// takeOver makes dead letters of what a lane holds whose Flush does not return.
+func (l *lane) takeOver() {
+	l.mu.Lock()
+	b := l.inFlight
+	if b == nil {
+		l.mu.Unlock()
+		return // the lane does it itself
+	}
+	l.taken = true
+	rest := l.cutAll()
+	l.mu.Unlock()
+	cause := errors.New("flinktail stopped and Flush did not return in time")
+	for _, b := range []*batch{b, rest} {
+		if b.events > 0 {
+			l.deadLetter(b, reasonShutdown, &attempt{number: 1}, cause)
+		}
+	}
+}
+
+func (l *lane) delivered(b *batch) {
+	if b.events == 0 {
+		return
+	}
+	n := int64(b.events)
+	l.runner.pipe.ledger.settled(l.runner.index, n, func(f *FlusherLedger) { f.Delivered += n })
+	for _, r := range b.runs {
+		r.entry.Settle(r.events())
+	}
+}
+
+// deadLetter stores b's events as dead letters; causes holds one error for all of them, or one each. It waits while
+// that is not possible, until the process must end.
+func (l *lane) deadLetter(b *batch, reason string, a *attempt, causes ...error) {
+	r := l.runner
+	n := int64(b.events)
+	if err := r.pipe.storeDeadLetters(r.name, b, reason, a.number, causes); err != nil {
+		r.log.Error("events are lost: no dead letter could be written", "events", n, "reason", reason, "error", err)
+		for _, run := range b.runs {
+			run.entry.Lose(run.events(), err)
+		}
+		return
+	}
+	if reason == reasonShutdown {
+		r.abandoned.Add(n)
+	}
+	r.pipe.ledger.settled(r.index, n, func(f *FlusherLedger) { f.DeadLettered += n })
+	r.pipe.count("flusher", r.name, "dead_lettered_events_total", "events that became dead letters", reason, n)
+	for _, run := range b.runs {
+		run.entry.Settle(run.events())
+	}
+}
+
+// waitReady waits until the flusher is ready. A reason says that the events must become dead letters instead.
+func (l *lane) waitReady() (reason string) {
+	for pause := readyPause; !l.runner.isReady(); pause = min(2*pause, maxReadyPause) {
+		if pause == readyPause && l.runner.state.Load().State == StateReady {
+			l.runner.setState(StateNotReady, nil)
+		}
+		if reason := l.pause(pause); reason != "" {
+			return reason
+		}
+	}
+	return ""
+}
+
+// pause waits for d, less when the pipeline stops. A reason says that the events must become dead letters.
+func (l *lane) pause(d time.Duration) (reason string) {
+	r := l.runner
+	urgent := r.urgent
+	if closed(urgent) {
+		d, urgent = min(d, urgentPause), nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	var full <-chan time.Time
+	if r.delivery.WhenFull == "dead_letter" {
+		check := time.NewTicker(100 * time.Millisecond)
+		defer check.Stop()
+		full = check.C
+	}
+	for {
+		if full != nil && r.holdsUpQueue() {
+			return reasonQueueFull
+		}
+		select {
+		case <-timer.C:
+			return ""
+		case <-urgent:
+			return ""
+		case <-r.abandon:
+			return reasonShutdown
+		case <-full:
+		}
+	}
+}

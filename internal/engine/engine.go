@@ -1,0 +1,165 @@
+// Package engine runs pipelines: it is the only place that joins queue, batch and retry.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/flinktail/flinktail/internal/config"
+	"github.com/flinktail/flinktail/internal/telemetry"
+)
+
+// Options are the engine's own.
+type Options struct {
+	DataDir     string        // state and dead letters, a folder for each pipeline
+	StopTimeout time.Duration // from the end of Run's context to its return
+	Once        bool          // end when every input that can end has, and all is delivered
+	Version     string
+	Logger      *slog.Logger
+	Metrics     *telemetry.Metrics
+}
+
+// Engine runs a set of pipelines.
+type Engine struct {
+	options Options
+	started time.Time
+	pipes   []*pipe
+}
+
+// New initialises every plugin of every pipeline. An error names the pipeline and the plugin; nothing stays open then.
+func New(pipelines []*config.Pipeline, o Options) (*Engine, error) {
+	e := &Engine{options: o, started: time.Now()}
+	for _, c := range pipelines {
+		p, err := newPipe(c, o)
+		if err != nil {
+			for _, opened := range e.pipes {
+				opened.close()
+			}
+			return nil, err
+		}
+		e.pipes = append(e.pipes, p)
+	}
+	return e, nil
+}
+
+// Status tells how the pipelines fare. It is safe for concurrent use.
+func (e *Engine) Status() Status {
+	s := Status{Version: e.options.Version, StartedAt: e.started}
+	for _, p := range e.pipes {
+		s.Pipelines = append(s.Pipelines, p.status())
+	}
+	return s
+}
+
+// Ready returns nil while every input runs. It is safe for concurrent use.
+func (e *Engine) Ready() error {
+	var errs []error
+	for _, p := range e.pipes {
+		for _, i := range p.inputs {
+			switch s := i.status(); s.State {
+			case InputStarting:
+				errs = append(errs, fmt.Errorf("pipeline %s: %s is starting", p.config.Name, s.Name))
+			case InputFailed:
+				errs = append(errs, fmt.Errorf("pipeline %s: %s failed: %s", p.config.Name, s.Name, s.Error))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Run runs the pipelines until ctx ends, then stops them within StopTimeout. With Once it returns when all is delivered.
+// The error tells what failed, or what could not be delivered in time and lies in the dead letters. Call it once.
+func (e *Engine) Run(ctx context.Context) error {
+	errs := make([]error, len(e.pipes))
+	var all sync.WaitGroup
+	for i, p := range e.pipes {
+		all.Go(func() { errs[i] = p.run(ctx, e.options) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// run runs one pipeline from its first event to the end of its plugins.
+func (p *pipe) run(ctx context.Context, o Options) error {
+	for _, r := range p.runners {
+		r.start()
+	}
+	accepting, stopAccepting := context.WithCancel(context.Background())
+	defer stopAccepting()
+	var inputs sync.WaitGroup
+	for _, i := range p.inputs {
+		inputs.Go(func() { i.run(accepting) })
+	}
+	ticking := p.startTicking(accepting)
+
+	ended := make(chan struct{})
+	go func() {
+		inputs.Wait()
+		close(ended)
+	}()
+	if o.Once {
+		p.waitForAll(ctx, ended)
+	} else {
+		p.waitForEnd(ctx, ended)
+	}
+	err := p.stop(o.StopTimeout, stopAccepting, ended, ticking)
+	for _, i := range p.inputs {
+		if s := i.status(); s.State == InputFailed {
+			err = errors.Join(err, fmt.Errorf("%s: %s", s.Name, s.Error))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("pipeline %s: %w", p.config.Name, err)
+	}
+	return nil
+}
+
+// waitForAll waits until the inputs have ended and everything is settled, or until ctx ends.
+func (p *pipe) waitForAll(ctx context.Context, ended <-chan struct{}) {
+	select {
+	case <-ended:
+		select {
+		case <-p.queue.Idle():
+		case <-ctx.Done():
+		}
+	case <-ctx.Done():
+	}
+}
+
+// waitForEnd waits for ctx, or until no input is left because all have failed.
+func (p *pipe) waitForEnd(ctx context.Context, ended <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-ended:
+	}
+	for _, i := range p.inputs {
+		if i.status().State != InputFailed {
+			<-ctx.Done() // a replay that has ended leaves flinktail running
+			return
+		}
+	}
+}
+
+// startTicking gives the processors the time once a second.
+func (p *pipe) startTicking(ctx context.Context) (stopped <-chan struct{}) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				p.tick(ctx)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return done
+}

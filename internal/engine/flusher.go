@@ -1,0 +1,247 @@
+package engine
+
+import (
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/flinktail/flinktail/internal/config"
+	"github.com/flinktail/flinktail/internal/queue"
+	"github.com/flinktail/flinktail/pipeline"
+	"github.com/flinktail/flinktail/protocol"
+	"github.com/flinktail/flinktail/protocol/flink"
+)
+
+// flusherRunner reads the queue for one flusher: it filters by Match, spreads the events over lanes by their
+// key, and each lane delivers its batches one after the other.
+type flusherRunner struct {
+	pipe     *pipe
+	index    int // in the ledger
+	name     string
+	flusher  pipeline.Flusher
+	delivery config.Delivery
+	context  *pluginContext
+	log      *slog.Logger
+	match    []fieldMatch
+	cursor   *queue.Cursor
+	lanes    []*lane
+
+	urgent  chan struct{} // closed: waits are cut short
+	abandon chan struct{} // closed: what is not delivered goes to the dead letters
+	running sync.WaitGroup
+
+	flushes, failures atomic.Int64
+	abandoned         atomic.Int64 // events that became dead letters because flinktail stopped
+	state             atomic.Pointer[flusherState]
+}
+
+// flusherState is what a person sees of a flusher.
+type flusherState struct {
+	State     string // see the State constants
+	LastError string
+	Since     time.Time
+}
+
+// States of a flusher.
+const (
+	StateReady    = "ready"
+	StateNotReady = "not_ready"
+	StateRetrying = "retrying"
+	StateBlocked  = "blocked"
+)
+
+type fieldMatch struct {
+	field    string
+	patterns []string
+}
+
+func newFlusherRunner(p *pipe, index int, c config.Plugin, context *pluginContext) *flusherRunner {
+	r := &flusherRunner{
+		pipe: p, index: index, name: c.Name, flusher: c.Instance.(pipeline.Flusher), delivery: c.Delivery,
+		context: context, log: context.Logger(), cursor: p.queue.Cursor(),
+		urgent: make(chan struct{}), abandon: make(chan struct{}),
+	}
+	for field, patterns := range c.Delivery.Match {
+		r.match = append(r.match, fieldMatch{field, patterns})
+	}
+	r.state.Store(&flusherState{State: StateReady, Since: time.Now()})
+	for range max(c.Delivery.Workers, 1) {
+		r.lanes = append(r.lanes, &lane{runner: r, wake: make(chan struct{}, 1)})
+	}
+	return r
+}
+
+// start runs the dispatcher and the lanes until the queue's context ends.
+func (r *flusherRunner) start() {
+	r.running.Add(len(r.lanes))
+	for _, l := range r.lanes {
+		go func() {
+			defer r.running.Done()
+			l.loop()
+		}()
+	}
+	go r.dispatch()
+}
+
+// dispatch hands every entry of the queue to the lanes, as runs of adjacent events for the same lane.
+func (r *flusherRunner) dispatch() {
+	seed := maphash.MakeSeed()
+	var key []byte
+	for {
+		e := r.cursor.Next()
+		if e == nil {
+			select {
+			case <-r.cursor.Wake():
+				continue
+			case <-r.pipe.drained:
+				return
+			}
+		}
+		if len(r.lanes) == 1 && len(r.match) == 0 {
+			r.lanes[0].takeEntry(e)
+			continue
+		}
+		filtered := 0
+		for _, g := range e.Groups {
+			start, current := 0, -1
+			for i := 0; i <= len(g.Logs); i++ {
+				next := -1
+				if i < len(g.Logs) {
+					switch {
+					case !r.matches(g, g.Logs[i]):
+						filtered++
+					case len(r.lanes) == 1:
+						next = 0
+					default:
+						key = flink.Key(key[:0], g, g.Logs[i])
+						next = int(maphash.Bytes(seed, key) % uint64(len(r.lanes)))
+					}
+				}
+				if next == current && i < len(g.Logs) {
+					continue
+				}
+				if current >= 0 {
+					r.lanes[current].take(run{e, g, start, i})
+				}
+				start, current = i, next
+			}
+		}
+		if filtered > 0 {
+			r.pipe.ledger.settled(r.index, int64(filtered), func(l *FlusherLedger) { l.Filtered += int64(filtered) })
+			e.Settle(filtered)
+		}
+	}
+}
+
+func (r *flusherRunner) matches(g *protocol.LogGroup, log *protocol.Log) bool {
+	for _, m := range r.match {
+		value, ok := g.Field(log, m.field), false
+		for _, pattern := range m.patterns {
+			if ok = wildcard(pattern, value); ok {
+				break
+			}
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// wildcard reports whether s is pattern, in which "*" stands for any text.
+func wildcard(pattern, s string) bool {
+	head, rest, found := strings.Cut(pattern, "*")
+	if !found {
+		return pattern == s
+	}
+	if !strings.HasPrefix(s, head) {
+		return false
+	}
+	s = s[len(head):]
+	for {
+		part, after, more := strings.Cut(rest, "*")
+		if !more {
+			return strings.HasSuffix(s, part)
+		}
+		i := strings.Index(s, part)
+		if i < 0 {
+			return false
+		}
+		s, rest = s[i+len(part):], after
+	}
+}
+
+// flush calls the plugin; its panic becomes an error.
+func (r *flusherRunner) flush(b *batch) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.pipe.panicked(r.name, p, debug.Stack())
+			err = &panicError{fmt.Errorf("panic in %s: %v", r.name, p)}
+		}
+	}()
+	r.flushes.Add(1)
+	g := r.pipe.config.Global
+	return r.flusher.Flush(g.Project, g.Logstore, r.pipe.config.Name, b.list())
+}
+
+func (r *flusherRunner) isReady() (ready bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.pipe.panicked(r.name, p, debug.Stack())
+			ready = false
+		}
+	}()
+	g := r.pipe.config.Global
+	return r.flusher.IsReady(g.Project, g.Logstore, 0)
+}
+
+type panicError struct{ error }
+
+// setState notes what a person should know, and logs it when it changes.
+func (r *flusherRunner) setState(state string, err error) {
+	old := r.state.Load()
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if old.State == state && old.LastError == text {
+		return
+	}
+	now := &flusherState{State: state, LastError: text, Since: time.Now()}
+	if old.State == state {
+		now.Since = old.Since
+	}
+	r.state.Store(now)
+	if old.State == state {
+		return
+	}
+	switch state {
+	case StateReady:
+		r.log.Info("delivering again", "after", now.Since.Sub(old.Since).Round(time.Millisecond))
+	case StateBlocked:
+		r.log.Error("blocked: the destination needs a person; retrying slowly, nothing is dropped", "error", text)
+	case StateRetrying:
+		r.log.Warn("delivery failed, retrying", "error", text)
+	default:
+		r.log.Info("not ready, waiting")
+	}
+}
+
+// holdsUpQueue reports whether the queue is full and no other flusher has more events left than this one.
+func (r *flusherRunner) holdsUpQueue() bool {
+	if !r.pipe.queue.Full() {
+		return false
+	}
+	_, flushers := r.pipe.ledger.snapshot()
+	for i, f := range flushers {
+		if i != r.index && f.Queued > flushers[r.index].Queued {
+			return false
+		}
+	}
+	return true
+}
