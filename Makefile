@@ -1,0 +1,85 @@
+# flinktail: "make" lists what can be done.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+GO_SOURCES := $(shell find . -name '*.go' -not -path './tools/*' -not -path './test/plugin/*' 2>/dev/null) go.mod
+LISTENER := listener/target/flinktail-status-listener.jar listener/target/flinktail-failure-enricher.jar
+FUZZTIME ?= 1m
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: build ## build and start example.json: recorded events at once, live ones at 127.0.0.1:8686
+	./bin/flinktail run -config example.json
+
+.PHONY: demo
+demo: build listener ## the same with a real Flink cluster and real jobs
+	./test/demo.sh
+
+.PHONY: build
+build: bin/flinktail ## compile bin/flinktail
+
+bin/flinktail: $(GO_SOURCES)
+	go build -trimpath -ldflags "-s -w -X github.com/flinktail/flinktail/internal/cli.version=$(VERSION)" -o $@ .
+
+.PHONY: test
+test: lint unit e2e ## everything: lint, unit tests with the race detector, end-to-end tests
+
+.PHONY: unit
+unit: ## unit tests with the race detector
+	go test -race ./...
+
+.PHONY: e2e
+e2e: build deps listener ## end-to-end tests on real servers
+	go test -tags e2e -timeout 30m -v ./test/e2e/...
+
+.PHONY: lint
+lint: bin/golangci-lint ## golangci-lint, formatting, import rules
+	bin/golangci-lint run
+
+bin/golangci-lint: tools/go.sum
+	cd tools && go build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: bench
+bench: build ## benchmarks, and the figures of docs/benchmarks.md
+	go test -run '^$$' -bench . -benchmem ./...
+	go run ./test/bench
+
+.PHONY: fuzz
+fuzz: ## every fuzzer for FUZZTIME (1m)
+	for package in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+	  for target in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$package/*_test.go | cut -c6-); do \
+	    echo "$$package $$target"; go test $$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME); \
+	  done; \
+	done
+
+.PHONY: plugins
+plugins: ## compile in what plugins.yml lists
+	go run ./internal/plugingen
+
+.PHONY: generate
+generate: ## the protobuf code, after a change of protocol/loggroup.proto
+	cd tools && go run ./protogen ../protocol/loggroup.proto
+
+.PHONY: listener
+listener: deps $(LISTENER) ## the jars for Flink
+
+$(LISTENER) &: $(shell find listener -name '*.java' -path '*main*' 2>/dev/null) $(shell find listener -name pom.xml)
+	mvn -B -ntp -q -f listener/pom.xml package
+	touch $(LISTENER)
+
+.PHONY: deps
+deps: # what the listener and the end-to-end tests need from the machine
+	@./test/install-deps.sh
+
+.PHONY: docs
+docs: build ## regenerate docs/reference and the option tables
+	go run ./internal/docgen
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin listener/target listener/*/target test/jobs/target .cache

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// lab runs programs in a folder of its own and measures them.
+type lab struct {
+	ctx    context.Context
+	dir    string
+	binary string
+	corpus string
+	events int
+}
+
+type process struct {
+	command *exec.Cmd
+	stderr  bytes.Buffer
+	started time.Time
+}
+
+func (l *lab) run(name string, args ...string) (*process, error) {
+	p := &process{command: exec.CommandContext(l.ctx, name, args...)}
+	p.command.Dir, p.command.Stderr = l.dir, &p.stderr
+	p.started = time.Now()
+	return p, p.command.Start()
+}
+
+// end waits for the process and returns what it used.
+func (p *process) end(l *lab) (result, error) {
+	if err := p.command.Wait(); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			return result{}, fmt.Errorf("%w: %s", err, p.stderr.String())
+		}
+	}
+	s := p.command.ProcessState
+	peak := s.SysUsage().(*syscall.Rusage).Maxrss // KiB
+	return result{
+		cpu:   (s.UserTime() + s.SystemTime()).Seconds() / float64(l.events) * 1e6,
+		rssMB: float64(peak) / 1024,
+	}, nil
+}
+
+func (l *lab) floorFile() (result, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return result{}, err
+	}
+	p, err := l.run(self, "floor", "-in", l.corpus, "-out", filepath.Join(l.dir, "out.ndjson"))
+	if err != nil {
+		return result{}, err
+	}
+	return p.end(l)
+}
+
+func (l *lab) tailFile(sync string) (result, error) {
+	if err := l.config(map[string]any{"type": "input_file", "detail": map[string]any{"FilePaths": []string{l.corpus}, "From": "beginning"}}, toFile(sync)); err != nil {
+		return result{}, err
+	}
+	p, err := l.run(l.binary, "run", "-config", "bench.json", "-data-dir", "data", "--once", "--admin-address", "off")
+	if err != nil {
+		return result{}, err
+	}
+	r, err := p.end(l)
+	if err != nil {
+		return r, err
+	}
+	return r, l.requireLines("out.ndjson")
+}
+
+func toFile(sync string) map[string]any {
+	return map[string]any{"type": "flusher_file", "detail": map[string]any{"FileName": "out.ndjson", "Sync": sync}}
+}
+
+// toNowhere takes no event: what is measured is the input alone.
+var toNowhere = map[string]any{"type": "flusher_file", "detail": map[string]any{"FileName": "none.ndjson"}, "Match": map[string]any{"kind": "none"}}
+
+// config writes bench.json into a folder without old state.
+func (l *lab) config(input, flusher map[string]any) error {
+	for _, old := range []string{"data", "out.ndjson", "none.ndjson"} {
+		if err := os.RemoveAll(filepath.Join(l.dir, old)); err != nil {
+			return err
+		}
+	}
+	text, err := json.Marshal(map[string]any{"inputs": []any{input}, "flushers": []any{flusher}})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(l.dir, "bench.json"), text, 0o600)
+}
+
+func (l *lab) requireLines(name string) error {
+	text, err := os.ReadFile(filepath.Join(l.dir, name))
+	if err != nil {
+		return err
+	}
+	if n := bytes.Count(text, []byte{'\n'}); n != l.events {
+		return fmt.Errorf("%s holds %d events, want %d", name, n, l.events)
+	}
+	return nil
+}
+
+func floorHTTP(perPost int) func(*lab) (result, error) {
+	return func(l *lab) (result, error) {
+		address, err := freeAddress()
+		if err != nil {
+			return result{}, err
+		}
+		self, err := os.Executable()
+		if err != nil {
+			return result{}, err
+		}
+		p, err := l.run(self, "floor", "-listen", address, "-out", filepath.Join(l.dir, "out.ndjson"))
+		if err != nil {
+			return result{}, err
+		}
+		return l.post(p, address, perPost, os.Kill)
+	}
+}
+
+func tailHTTP(perPost int, flusher map[string]any) func(*lab) (result, error) {
+	return func(l *lab) (result, error) {
+		address, err := freeAddress()
+		if err != nil {
+			return result{}, err
+		}
+		if err := l.config(map[string]any{"type": "input_http", "detail": map[string]any{"Address": address}}, flusher); err != nil {
+			return result{}, err
+		}
+		p, err := l.run(l.binary, "run", "-config", "bench.json", "-data-dir", "data", "--admin-address", "off")
+		if err != nil {
+			return result{}, err
+		}
+		r, err := l.post(p, address, perPost, syscall.SIGTERM)
+		if err == nil && flusher["Match"] == nil {
+			err = l.requireLines("out.ndjson")
+		}
+		return r, err
+	}
+}
+
+// post sends the corpus to p over 8 connections, then ends p.
+func (l *lab) post(p *process, address string, perPost int, end os.Signal) (result, error) {
+	loaded, err := load(l.ctx, address, l.corpus, l.events, perPost, 8)
+	if err != nil {
+		_ = p.command.Process.Kill()
+		_ = p.command.Wait()
+		return result{}, fmt.Errorf("%w: %s", err, p.stderr.String())
+	}
+	if err := p.command.Process.Signal(end); err != nil {
+		return result{}, err
+	}
+	r, err := p.end(l)
+	r.rate, r.p99 = loaded.rate, loaded.p99
+	return r, err
+}
+
+// start measures the time from exec to ready, and what the process then occupies.
+func (l *lab) start() (result, error) {
+	input, err := freeAddress()
+	if err != nil {
+		return result{}, err
+	}
+	admin, err := freeAddress()
+	if err != nil {
+		return result{}, err
+	}
+	if err := l.config(map[string]any{"type": "input_http", "detail": map[string]any{"Address": input}}, toFile("batch")); err != nil {
+		return result{}, err
+	}
+	p, err := l.run(l.binary, "run", "-config", "bench.json", "-data-dir", "data", "--admin-address", admin)
+	if err != nil {
+		return result{}, err
+	}
+	for deadline := time.Now().Add(10 * time.Second); !ready(admin); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			_ = p.command.Process.Kill()
+			_ = p.command.Wait()
+			return result{}, fmt.Errorf("not ready in 10 s: %s", p.stderr.String())
+		}
+	}
+	readyMS := float64(time.Since(p.started).Microseconds()) / 1000
+	idle, err := residentMB(p.command.Process.Pid)
+	if err != nil {
+		return result{}, err
+	}
+	if err := p.command.Process.Signal(syscall.SIGTERM); err != nil {
+		return result{}, err
+	}
+	r, err := p.end(l)
+	r.readyMS, r.idleMB = readyMS, idle
+	return r, err
+}
+
+func ready(address string) bool {
+	response, err := http.Get("http://" + address + "/readyz")
+	if err != nil {
+		return false
+	}
+	_, _ = io.Copy(io.Discard, response.Body)
+	_ = response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+func residentMB(pid int) (float64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+			return kib / 1024, err
+		}
+	}
+	return 0, errors.New("no VmRSS")
+}
+
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String(), nil
+}
