@@ -45,7 +45,7 @@ func (l *lane) deliver(b *batch) bool {
 	r := l.runner
 	retry := r.delivery.Retry
 	a := &attempt{started: time.Now(), pause: backoff.NewExponentialBackOff()}
-	a.pause.InitialInterval, a.pause.MaxInterval = retry.Initial, retry.Max
+	a.pause.InitialInterval, a.pause.MaxInterval, a.pause.Multiplier = retry.Initial, retry.Max, 2
 	for {
 		if closed(r.abandon) {
 			l.deadLetter(b, reasonShutdown, a, errors.New("flinktail stopped before the event could be delivered"))

@@ -70,7 +70,7 @@ func (f *fakeFlusher) IsReady(string, string, int64) bool {
 	return !f.notReady
 }
 
-func (f *fakeFlusher) setReady(ready bool) { f.mu.Lock(); f.notReady = !ready; f.mu.Unlock() }
+func (f *fakeFlusher) becomeReady() { f.mu.Lock(); f.notReady = false; f.mu.Unlock() }
 
 func (f *fakeFlusher) Flush(_, _, _ string, groups []*protocol.LogGroup) error {
 	f.mu.Lock()

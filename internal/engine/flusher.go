@@ -232,14 +232,15 @@ func (r *flusherRunner) setState(state string, err error) {
 	}
 }
 
-// holdsUpQueue reports whether the queue is full and no other flusher has more events left than this one.
+// holdsUpQueue reports whether the queue is full and giving up events here would make room: no flusher that blocks has as
+// many left.
 func (r *flusherRunner) holdsUpQueue() bool {
 	if !r.pipe.queue.Full() {
 		return false
 	}
 	_, flushers := r.pipe.ledger.snapshot()
-	for i, f := range flushers {
-		if i != r.index && f.Queued > flushers[r.index].Queued {
+	for i, other := range r.pipe.runners {
+		if other.delivery.WhenFull == "block" && flushers[i].Queued >= flushers[r.index].Queued {
 			return false
 		}
 	}
