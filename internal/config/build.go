@@ -63,9 +63,9 @@ func (d *decoder) global(n *node, g *Global) {
 		d.fail("global.Queue.Type", `the disk queue is not available in this version; use "memory"`)
 	}
 	d.decode(n, reflect.ValueOf(g).Elem(), "global", limits{})
-	d.atLeast("global.Queue.MaxBytes", g.Queue.MaxBytes, 1)
-	d.atLeast("global.DeadLetter.MaxBytes", g.DeadLetter.MaxBytes, 1)
-	d.atLeast("global.DeadLetter.MaxFileBytes", g.DeadLetter.MaxFileBytes, 1)
+	d.notEmpty("global.Queue.MaxBytes", g.Queue.MaxBytes)
+	d.notEmpty("global.DeadLetter.MaxBytes", g.DeadLetter.MaxBytes)
+	d.notEmpty("global.DeadLetter.MaxFileBytes", g.DeadLetter.MaxFileBytes)
 	if letters := &g.DeadLetter; letters.MaxFileBytes > letters.MaxBytes {
 		if at := "global.DeadLetter.MaxFileBytes"; d.given(at) {
 			d.fail(at, "must not be larger than MaxBytes")
@@ -79,9 +79,9 @@ func (d *decoder) given(path string) bool {
 	return given
 }
 
-func (d *decoder) atLeast(path string, size, least pipeline.Size) {
-	if size < least && !d.reported(path) {
-		d.fail(path, "must be at least %v", least)
+func (d *decoder) notEmpty(path string, size pipeline.Size) {
+	if size == 0 && !d.reported(path) {
+		d.fail(path, "must be at least 1B")
 	}
 }
 
@@ -107,7 +107,8 @@ func (d *decoder) plugins(root *node, key string, category pipeline.Category) []
 		p := Plugin{Path: index(key, i)}
 		d.plugin(item, &p, category)
 		if p.Name != "" && names[p.Name] {
-			d.fail(p.Path+".type", `%q is here twice; tell them apart by an id of your choice, such as "%s/%d"`, p.Name, p.Type, i+1)
+			at := p.Path + ".type"
+			d.fail(at, `%s is here twice; tell them apart by an id of your choice, such as "%s/%d"`, shown(item.get("type"), at), p.Type, i+1)
 		}
 		names[p.Name] = true
 		plugins = append(plugins, p)
@@ -234,7 +235,7 @@ func (d *decoder) unknownPlugin(value *node, name, path string, category pipelin
 // delivery checks what one field's limits cannot.
 func (d *decoder) delivery(p *Plugin) {
 	retry := p.Path + ".Retry"
-	d.atLeast(p.Path+".Batch.MaxBytes", p.Delivery.Batch.MaxBytes, 1)
+	d.notEmpty(p.Path+".Batch.MaxBytes", p.Delivery.Batch.MaxBytes)
 	if p.Delivery.Retry.Initial == 0 && !d.reported(retry+".Initial") {
 		d.fail(retry+".Initial", "must be longer than 0s")
 	}

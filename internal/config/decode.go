@@ -255,7 +255,7 @@ func (d *decoder) scalar(n *node, v reflect.Value, path string, limits limits) {
 		wanted = kindBoolean
 	}
 	// A reference is text, whatever it stands for: "${PORT}".
-	if n.kind != wanted && !(n.kind == kindText && n.expanded) {
+	if n.kind != wanted && (n.kind != kindText || !n.expanded) {
 		d.wrongType(n, path, expected)
 		return
 	}

@@ -173,11 +173,11 @@ func TestWrongPipeline(t *testing.T) {
 
 // TestPlaces checks that JSON and YAML errors point at the line and column.
 func TestPlaces(t *testing.T) {
-	_, err := decodeText(t, "test.json", "\ufeff{\n  \"inputs\": [{\"type\": \"input_probe\", \"detail\": {\"Adress\": \"ü\", \"MaxLines\":\n    \"x\"}}],\n"+
+	_, err := decodeText(t, "test.json", "\ufeff{\n  \"inputs\": [{\"type\": \"input_probe\", \"detail\": {\"Addresx\": \"ü\", \"MaxLines\":\n    \"x\"}}],\n"+
 		"  \"flushers\": [\n    {\"type\": \"flusher_probe\",\n     \"detail\": {\"Brokers\": [\"a\",\n 7], \"Mode\": \"fast\", \"Mode\": \"fast\"}}\n  ]\n}")
 	requireErrors(t, err,
-		`test.json:2:49: inputs[0].detail.Adress: unknown field; did you mean "Address"?`,
-		`test.json:2:64: inputs[0].detail.MaxLines: expected a whole number, found the text "x"`,
+		`test.json:2:49: inputs[0].detail.Addresx: unknown field; did you mean "Address"?`,
+		`test.json:2:65: inputs[0].detail.MaxLines: expected a whole number, found the text "x"`,
 		`test.json:7:2: flushers[0].detail.Brokers[1]: expected text, found the number 7; put it in quotes`,
 		`test.json:7:22: flushers[0].detail.Mode: the key is here twice; remove one`,
 	)
@@ -230,6 +230,7 @@ func TestSecretsStaySecret(t *testing.T) {
 		`{Password: 'weak s3cr3t-"value'}`,
 		`{Password: ['s3cr3t-"value']}`,
 		`{Headers: {Authorization: {x: 's3cr3t-"value'}}}`,
+		`{Tokens: 's3cr3t-"value'}`,
 		`{Auth: {Token: ['s3cr3t-"value']}}`,
 		`{Interval: 'http://user:s3cr3t-"value@host/'}`,
 		`{Size: 'http://user:s3cr3t-"value@host/'}`,

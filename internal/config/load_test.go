@@ -226,8 +226,8 @@ func write(t *testing.T, folder, name, text string) {
 func requireErrors(t *testing.T, err error, want ...string) {
 	t.Helper()
 	require.Error(t, err)
-	errs, ok := err.(Errors)
-	require.Truef(t, ok, "%T", err)
+	var errs Errors
+	require.ErrorAs(t, err, &errs)
 	var got []string
 	for i, e := range errs {
 		text := e.Error()

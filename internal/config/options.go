@@ -61,7 +61,8 @@ func appendOptions(options []Option, t reflect.Type, v reflect.Value, prefix str
 func optionFields(t reflect.Type) []reflect.StructField {
 	var fields []reflect.StructField
 	for _, f := range reflect.VisibleFields(t) {
-		if f.IsExported() && !(f.Anonymous && f.Type.Kind() == reflect.Struct) && f.Tag.Get("jsonschema") != "-" {
+		embedded := f.Anonymous && f.Type.Kind() == reflect.Struct
+		if f.IsExported() && !embedded && f.Tag.Get("jsonschema") != "-" {
 			fields = append(fields, f)
 		}
 	}

@@ -59,6 +59,7 @@ type probeFlusher struct {
 	Pauses   []time.Duration
 	Size     pipeline.Size
 	Password string
+	Tokens   []string
 	Auth     *probeAuth `jsonschema_description:"how to log in"`
 	Rules    []probeRule
 	Routes   map[string]probeRule
@@ -91,7 +92,7 @@ func newProbe() *probeFlusher {
 
 func (p *probeFlusher) Validate() error {
 	errs := p.refused
-	if p.Brokers == nil || len(p.Brokers) == 0 {
+	if len(p.Brokers) == 0 {
 		errs = append(errs, &pipeline.OptionError{Option: "Brokers", Err: errors.New("name at least one")})
 	}
 	for _, broker := range p.Brokers {

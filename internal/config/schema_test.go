@@ -25,6 +25,7 @@ func TestOptions(t *testing.T) {
 		{"Pauses", "list of durations", "", ""},
 		{"Size", "size", `"4MiB"`, ""},
 		{"Password", "text", "", ""},
+		{"Tokens", "list of text", "", ""},
 		{"Auth.User", "text", "", ""},
 		{"Auth.Token", "text", "", ""},
 		{"Auth.TLS.CAFile", "text", "", ""},
@@ -135,7 +136,7 @@ func TestSchemaHelpsEditors(t *testing.T) {
 	require.Equal(t, "how to write", probe.Properties["Mode"]["description"])
 	require.Equal(t, "safe", probe.Properties["Mode"]["default"])
 	require.Equal(t, "1m30s", probe.Properties["Interval"]["default"])
-	require.Equal(t, pipeline.Size(4*pipeline.MiB).String(), probe.Properties["Size"]["default"])
+	require.Equal(t, (4 * pipeline.MiB).String(), probe.Properties["Size"]["default"])
 	require.Equal(t, []any{"a:1", "b:2"}, probe.Properties["Brokers"]["default"])
 	require.NotContains(t, probe.Properties, "Hook")
 	require.Contains(t, string(schema.Properties["global"]), `"default": "64MiB"`)
