@@ -1,0 +1,165 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/flinktail/flinktail/internal/admin"
+	"github.com/flinktail/flinktail/internal/config"
+	"github.com/flinktail/flinktail/internal/engine"
+	"github.com/flinktail/flinktail/internal/telemetry"
+)
+
+type runCommand struct {
+	configAlias
+
+	Once         bool   `help:"Deliver what the inputs that have an end hold, such as files, then exit."`
+	AdminAddress string `placeholder:"HOST:PORT" default:"127.0.0.1:8687" help:"Health, metrics and status; \"off\" for none. With port 0 the chosen one is logged and in DIR/admin.addr. Default: ${default}."`
+	Pprof        bool   `help:"Serve /debug/pprof on the admin address."`
+}
+
+func (c *runCommand) Run(a *app) error {
+	pipelines, err := a.pipelines(cmp.Or(a.Config, c.Plugin))
+	if err != nil {
+		return err
+	}
+	logger := a.logger()
+	setMemoryLimit(pipelines)
+	if err := os.MkdirAll(a.DataDir, 0o700); err != nil {
+		return fmt.Errorf("create data folder: %w", err)
+	}
+	ctx, stop := a.untilSignal(logger)
+	defer stop()
+
+	listener, err := c.listen(a.DataDir) // first: nothing is to be undone when the port is in use
+	if err != nil {
+		return err
+	}
+	metrics := telemetry.New()
+	e, err := engine.New(pipelines, engine.Options{
+		DataDir: a.DataDir, StopTimeout: a.StopTimeout, Once: c.Once, Version: version(), Logger: logger, Metrics: metrics,
+	})
+	if err != nil {
+		return errors.Join(err, c.closeListener(listener, a.DataDir))
+	}
+	address := "off"
+	if listener != nil {
+		address = "http://" + listener.Addr().String()
+		server := admin.Serve(listener, admin.Options{
+			Ready: e.Ready, Status: func() any { return e.Status() }, Metrics: metrics.Handler(), Pprof: c.Pprof, Logger: logger,
+		})
+		defer func() { c.closeServer(server, a.DataDir, logger) }()
+	}
+	logger.Info("flinktail runs", "version", version(), "pipelines", summaries(pipelines), "admin", address, "data_dir", a.DataDir)
+	if err := e.Run(ctx); err != nil {
+		return err
+	}
+	logger.Info("flinktail has stopped, everything is settled")
+	return nil
+}
+
+// listen binds the admin address and writes down which one it is; nil when it is off.
+func (c *runCommand) listen(dataDir string) (net.Listener, error) {
+	if c.AdminAddress == "" || c.AdminAddress == "off" {
+		return nil, nil //nolint:nilnil // off is no error
+	}
+	l, err := admin.Listen(c.AdminAddress)
+	if err != nil {
+		return nil, err
+	}
+	if err := admin.WriteAddress(addressFile(dataDir), l); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+func (c *runCommand) closeListener(l net.Listener, dataDir string) error {
+	if l == nil {
+		return nil
+	}
+	return errors.Join(l.Close(), removeAddress(dataDir))
+}
+
+func (c *runCommand) closeServer(s *admin.Server, dataDir string, logger *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := errors.Join(s.Close(ctx), removeAddress(dataDir)); err != nil {
+		logger.Warn("admin server did not close cleanly", "error", err)
+	}
+}
+
+func addressFile(dataDir string) string { return filepath.Join(dataDir, "admin.addr") }
+
+func removeAddress(dataDir string) error {
+	if err := os.Remove(addressFile(dataDir)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// untilSignal returns a context that ends at the first SIGINT or SIGTERM. The second ends the process.
+func (a *app) untilSignal(logger *slog.Logger) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	stopped := make(chan struct{})
+	go func() {
+		for count := 0; ; count++ {
+			select {
+			case s := <-signals:
+				if count > 0 {
+					fmt.Fprintf(a.stderr, "flinktail: second signal (%s), exiting at once; what is not settled was not acknowledged\n", s)
+					a.exit(exitRunTime)
+					return
+				}
+				logger.Info("stopping; a second signal exits at once", "signal", s.String(), "within", a.StopTimeout.String())
+				cancel()
+			case <-stopped:
+				return
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(stopped)
+		cancel()
+	}
+}
+
+// summaries says in a few words what each pipeline is made of.
+func summaries(pipelines []*config.Pipeline) []string {
+	lines := make([]string, len(pipelines))
+	for i, p := range pipelines {
+		lines[i] = p.Name + ": " + summary(p)
+	}
+	return lines
+}
+
+func summary(p *config.Pipeline) string {
+	var steps []string
+	for _, plugins := range [][]config.Plugin{p.Inputs, p.Processors, p.Flushers} {
+		if len(plugins) > 0 {
+			steps = append(steps, names(plugins))
+		}
+	}
+	return strings.Join(steps, " -> ")
+}
+
+func names(plugins []config.Plugin) string {
+	list := make([]string, len(plugins))
+	for i, plugin := range plugins {
+		list[i] = plugin.Name
+	}
+	return strings.Join(list, ", ")
+}
