@@ -20,11 +20,11 @@ type Context interface {
 	// Logger writes to flinktail's log; every line carries the pipeline and the ID.
 	Logger() *slog.Logger
 
-	// Counter returns the counter flinktail_<input|processor|flusher>_<name>, which must end in
-	// "_total". Asking again with the same name and labels returns the same counter.
+	// Counter returns the counter flinktail_<type>_<name>, for example
+	// flinktail_flusher_kafka_retries_total; name must end in "_total". Asking again with the same name and labels returns the same counter.
 	Counter(name, help string, labels ...Label) Counter
 
-	// Gauge publishes value under flinktail_<input|processor|flusher>_<name>, read at each scrape.
+	// Gauge publishes value under flinktail_<type>_<name>, read at each scrape.
 	Gauge(name, help string, value func() float64)
 
 	// State is durable and belongs to this plugin alone.

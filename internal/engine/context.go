@@ -14,14 +14,14 @@ type pluginContext struct {
 	category pipeline.Category
 	id       string
 	logger   *slog.Logger
-	state    fileState
+	state    *fileState
 }
 
 func (p *pipe) newContext(category pipeline.Category, id string) *pluginContext {
 	return &pluginContext{
 		ctx: p.soft, pipe: p, category: category, id: id,
 		logger: p.logger.With("pipeline", p.config.Name, "plugin", id),
-		state:  fileState{dir: p.stateDir(id)},
+		state:  &fileState{dir: p.stateDir(id)},
 	}
 }
 
@@ -46,7 +46,7 @@ func (c *pluginContext) Gauge(name, help string, value func() float64) {
 }
 
 func (c *pluginContext) metric(name string) string {
-	return "flinktail_" + string(c.category) + "_" + name
+	return "flinktail_" + typeOf(c.id) + "_" + name
 }
 
 func (c *pluginContext) Reject(ctx context.Context, raw []byte, reason, detail string) error {

@@ -31,13 +31,33 @@ type process struct {
 	command *exec.Cmd
 	stderr  bytes.Buffer
 	started time.Time
+	peakMB  chan float64
 }
 
 func (l *lab) run(name string, args ...string) (*process, error) {
 	p := &process{command: exec.CommandContext(l.ctx, name, args...)}
 	p.command.Dir, p.command.Stderr = l.dir, &p.stderr
-	p.started = time.Now()
-	return p, p.command.Start()
+	p.started, p.peakMB = time.Now(), make(chan float64, 1)
+	if err := p.command.Start(); err != nil {
+		return nil, err
+	}
+	go p.watchMemory()
+	return p, nil
+}
+
+// watchMemory follows the kernel's high-water mark of the process until it has ended. (The mark in the
+// process's accounting starts with this program's own, which it was forked from.)
+func (p *process) watchMemory() {
+	var peak float64
+	for {
+		mb, err := memoryMB(p.command.Process.Pid, "VmHWM:")
+		if err != nil {
+			p.peakMB <- peak
+			return
+		}
+		peak = max(peak, mb)
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // end waits for the process and returns what it used.
@@ -49,10 +69,9 @@ func (p *process) end(l *lab) (result, error) {
 		}
 	}
 	s := p.command.ProcessState
-	peak := s.SysUsage().(*syscall.Rusage).Maxrss // KiB
 	return result{
 		cpu:   (s.UserTime() + s.SystemTime()).Seconds() / float64(l.events) * 1e6,
-		rssMB: float64(peak) / 1024,
+		rssMB: <-p.peakMB,
 	}, nil
 }
 
@@ -195,7 +214,7 @@ func (l *lab) start() (result, error) {
 		}
 	}
 	readyMS := float64(time.Since(p.started).Microseconds()) / 1000
-	idle, err := residentMB(p.command.Process.Pid)
+	idle, err := memoryMB(p.command.Process.Pid, "VmRSS:")
 	if err != nil {
 		return result{}, err
 	}
@@ -217,18 +236,19 @@ func ready(address string) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-func residentMB(pid int) (float64, error) {
+// memoryMB reads one of the kernel's figures about a process.
+func memoryMB(pid int, name string) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(line, name); ok {
 			kib, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
 			return kib / 1024, err
 		}
 	}
-	return 0, errors.New("no VmRSS")
+	return 0, errors.New("the process has ended")
 }
 
 func freeAddress() (string, error) {
