@@ -124,12 +124,12 @@ func (b *Builder) EndLog() *Log {
 	log := &b.log.Log
 	log.Contents = b.current
 	b.group.Logs = b.logPtrs.push(b.group.Logs, log)
-	b.log, b.current = nil, nil
+	b.log = nil
 	return log
 }
 
 // DropLog forgets the log under construction.
-func (b *Builder) DropLog() { b.log, b.current = nil, nil }
+func (b *Builder) DropLog() { b.log = nil }
 
 // Bytes returns n zero bytes that live until Release.
 func (b *Builder) Bytes(n int) []byte { return b.bytes.take(n) }

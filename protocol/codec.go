@@ -51,7 +51,7 @@ func appendMessage(dst []byte, m interface {
 		err = errors.New("it changed meanwhile")
 	}
 	if err != nil {
-		return dst[:at], err
+		return dst, err
 	}
 	return dst[:at+size], nil
 }

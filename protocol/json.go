@@ -1,8 +1,8 @@
 package protocol
 
 import (
+	"fmt"
 	"slices"
-	"unicode/utf8"
 
 	jsoniter "github.com/json-iterator/go"
 )
@@ -14,102 +14,110 @@ import (
 //
 // An encoder belongs to one goroutine at a time.
 type JSONEncoder struct {
-	vocabulary *Vocabulary
-	stream     *jsoniter.Stream
-	lookup     lookup
-	others     []string // this log's undeclared names
+	stream *jsoniter.Stream
+	lookup lookup
+	others []string // this log's undeclared names
 }
 
 // NewJSONEncoder returns an encoder that types fields by v.
 func NewJSONEncoder(v *Vocabulary) *JSONEncoder {
 	return &JSONEncoder{
-		vocabulary: v,
-		stream:     jsoniter.NewStream(jsoniter.ConfigDefault, nil, 0),
-		lookup:     lookup{byName: v.byName},
+		stream: jsoniter.NewStream(jsoniter.ConfigDefault, nil, 0),
+		lookup: lookup{vocabulary: v},
 	}
 }
 
 // Append appends the i-th log of g to dst as one JSON object, without a line break.
 func (e *JSONEncoder) Append(dst []byte, g *LogGroup, i int) []byte {
-	log := g.Logs[i]
-	dst = append(dst, '{')
-	dst = append(dst, e.vocabulary.time.prefix[1:]...)
-	dst = append(dst, '"')
-	dst = AppendTime(dst, log.GetTime(), log.GetTimeNs())
-	dst = append(dst, '"')
+	e.stream.SetBuffer(dst)
+	e.writeLog(g, g.Logs[i])
+	dst = e.stream.Buffer()
+	e.stream.SetBuffer(nil)
+	return dst
+}
+
+func (e *JSONEncoder) writeLog(g *LogGroup, log *Log) {
+	w := e.stream
+	w.WriteObjectStart()
+	w.WriteRaw(e.lookup.vocabulary.time.quoted())
+	w.WriteRaw(`"`)
+	w.SetBuffer(AppendTime(w.Buffer(), log.GetTime(), log.GetTimeNs()))
+	w.WriteRaw(`"`)
 	e.lookup.before = atStart
-	seen := e.vocabulary.time.bit
+	seen := e.lookup.vocabulary.time.bit
 	for _, c := range log.Contents {
 		field := e.lookup.find(c.GetKey())
-		if field != nil {
-			if seen&field.bit != 0 {
+		switch {
+		case field == nil:
+			if !e.writeOther(c.GetKey()) {
 				continue
 			}
+		case seen&field.bit != 0:
+			continue
+		default:
 			seen |= field.bit
-			dst = append(dst, field.prefix...)
-		} else {
-			if slices.Contains(e.others, c.GetKey()) {
-				continue
-			}
-			e.others = append(e.others, c.GetKey())
-			dst = e.appendKey(dst, c.GetKey())
+			w.WriteRaw(field.prefix)
 		}
-		dst = e.appendValue(dst, c, field)
+		e.writeValue(c, field)
 	}
 	for _, tag := range g.LogTags {
-		key := tag.GetKey()
-		if field := e.vocabulary.byName[key]; field != nil && seen&field.bit != 0 || slices.Contains(e.others, key) {
+		if field := e.lookup.vocabulary.Field(tag.GetKey()); field != nil && seen&field.bit != 0 {
 			continue
 		}
-		e.others = append(e.others, key)
-		dst = e.appendKey(dst, key)
-		dst = e.appendString(dst, tag.GetValue())
+		if e.writeOther(tag.GetKey()) {
+			e.writeString(tag.GetValue())
+		}
 	}
 	clear(e.others) // they are views into the batch
 	e.others = e.others[:0]
-	return append(dst, '}')
+	w.WriteObjectEnd()
 }
 
-func (e *JSONEncoder) appendKey(dst []byte, key string) []byte {
-	return append(e.appendString(append(dst, ','), key), ':')
+// writeOther writes an undeclared name, unless it was written before.
+func (e *JSONEncoder) writeOther(name string) bool {
+	if slices.Contains(e.others, name) {
+		return false
+	}
+	e.others = append(e.others, name)
+	e.stream.WriteRaw(",")
+	e.writeString(name)
+	e.stream.WriteRaw(":")
+	return true
 }
 
-func (e *JSONEncoder) appendValue(dst []byte, c *Log_Content, field *Field) []byte {
+func (e *JSONEncoder) writeValue(c *Log_Content, field *Field) {
 	value := c.GetValue()
-	if c.Type == nil {
-		switch {
-		case field == nil || field.text:
-		case field.Type == TypeLong && isInteger(value), field.Type == TypeBoolean && isBoolean(value):
-			return append(dst, value...)
-		case field.Type == TypeJSON:
-			return e.appendJSON(dst, value)
-		}
-		return e.appendString(dst, value)
+	t := ValueType_STRING
+	switch {
+	case c.Type != nil:
+		t = *c.Type
+	case field == nil || field.text:
+	case field.Type == TypeLong && isInteger(value):
+		t = ValueType_NUMBER
+	case field.Type == TypeBoolean:
+		t = ValueType_BOOLEAN
+	case field.Type == TypeJSON:
+		t = ValueType_JSON
 	}
-	switch *c.Type {
-	case ValueType_NULL:
-		return append(dst, "null"...)
-	case ValueType_BOOLEAN:
-		if isBoolean(value) {
-			return append(dst, value...)
-		}
-	case ValueType_NUMBER:
-		p := bytesOf(value)
-		if end, ok := scanNumber(p, 0); ok && end == len(p) {
-			return append(dst, value...)
-		}
-	case ValueType_JSON:
-		return e.appendJSON(dst, value)
+	switch {
+	case t == ValueType_NULL:
+		e.stream.WriteNil()
+	case t == ValueType_NUMBER && isNumber(value), t == ValueType_BOOLEAN && isBoolean(value):
+		e.stream.WriteRaw(value)
+	case t == ValueType_JSON:
+		e.writeJSON(value)
+	default:
+		e.writeString(value)
 	}
-	return e.appendString(dst, value)
 }
 
-// appendJSON appends value as it is if it is JSON on one line, else as a string: it may come from a peer.
-func (e *JSONEncoder) appendJSON(dst []byte, value string) []byte {
+// writeJSON writes value as it is if it is JSON, on one line, else as a string: it may come from a peer.
+func (e *JSONEncoder) writeJSON(value string) {
 	var t text
 	p := bytesOf(value)
 	if end, reason := scanValue(p, 0, maxJSONDepth, &t); reason != "" || end != len(p) {
-		return e.appendString(dst, value)
+		e.writeString(value)
+		return
 	}
 	if t.high {
 		p = repair(p)
@@ -117,26 +125,35 @@ func (e *JSONEncoder) appendJSON(dst []byte, value string) []byte {
 	if t.spaced {
 		p = compact(p)
 	}
-	return append(dst, p...)
+	e.stream.WriteRaw(view(p))
 }
 
-// maxJSONDepth bounds the recursion over values that no decoder of ours has checked.
-const maxJSONDepth = 1000
+func (e *JSONEncoder) writeString(s string) { e.stream.SetBuffer(appendString(e.stream.Buffer(), s)) }
 
-// appendString appends s as a JSON string. Most need no escaping and are copied whole.
-func (e *JSONEncoder) appendString(dst []byte, s string) []byte {
-	var t text
-	p := bytesOf(s)
-	if plain := scanPlain(p, &t); t.high && !utf8.Valid(p) {
-		s = view(repair(p))
-	} else if plain {
-		dst = append(dst, '"')
-		dst = append(dst, s...)
-		return append(dst, '"')
+// appendString appends s as a JSON string. It copies what needs no escaping in runs, where the stream's own
+// WriteString goes byte by byte: that matters for stack traces.
+func appendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	for {
+		end, high := scanPlain(bytesOf(s))
+		run := s[:end]
+		if high {
+			run = view(repair(bytesOf(run)))
+		}
+		dst = append(dst, run...)
+		if end == len(s) {
+			return append(dst, '"')
+		}
+		dst = append(dst, escapes[s[end]]...)
+		s = s[end+1:]
 	}
-	e.stream.SetBuffer(dst)
-	e.stream.WriteString(s)
-	dst = e.stream.Buffer()
-	e.stream.SetBuffer(nil)
-	return dst
 }
+
+// escapes are the escape sequences of the bytes that need one.
+var escapes = func() (e ['\\' + 1]string) {
+	for c := range ' ' {
+		e[c] = fmt.Sprintf(`\u%04x`, c)
+	}
+	e['"'], e['\\'], e['\n'], e['\r'], e['\t'] = `\"`, `\\`, `\n`, `\r`, `\t`
+	return e
+}()

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unsafe"
 )
@@ -42,10 +43,9 @@ const DefaultMaxDepth = 64
 //
 // A decoder belongs to one goroutine at a time.
 type JSONDecoder struct {
-	vocabulary *Vocabulary
-	maxDepth   int
+	maxDepth int
+	lookup   lookup // and the vocabulary
 
-	lookup  lookup
 	fields  int            // of this object, so far
 	seen    uint64         // bits of this object's declared fields
 	unknown []*Log_Content // this object's other fields
@@ -59,7 +59,7 @@ type pending struct {
 
 // NewJSONDecoder returns a decoder that types fields by v and refuses what nests deeper than maxDepth.
 func NewJSONDecoder(v *Vocabulary, maxDepth int) *JSONDecoder {
-	return &JSONDecoder{vocabulary: v, maxDepth: maxDepth, lookup: lookup{byName: v.byName}}
+	return &JSONDecoder{maxDepth: maxDepth, lookup: lookup{vocabulary: v}}
 }
 
 // DecodeLine opens a log in b from the one JSON object that line holds; the caller adds what it wants to and ends
@@ -140,33 +140,25 @@ func (d *JSONDecoder) object(b *Builder, p []byte, received time.Time) (int, err
 		return i + 1, nil
 	}
 	for {
-		var (
-			key, value text
-			ok         bool
-			reason     Reason
-		)
-		if i >= len(p) || p[i] != '"' {
-			return i, syntaxError(ReasonMalformed, p, i)
+		field, name, next, ok := d.name(p, i)
+		if !ok {
+			return next, syntaxError(ReasonMalformed, p, next)
 		}
-		nameStart := i + 1
-		if i, ok = scanString(p, nameStart, &key); !ok {
-			return i, syntaxError(ReasonMalformed, p, i)
-		}
-		name := p[nameStart:i]
-		if i = skipSpace(p, i+1); i >= len(p) || p[i] != ':' {
-			return i, syntaxError(ReasonMalformed, p, i)
-		}
-		start := skipSpace(p, i+1)
-		if i, reason = scanValue(p, start, d.maxDepth-1, &value); reason != "" {
-			return i, syntaxError(reason, p, i)
+		start := skipSpace(p, next)
+		var t text
+		end, reason := scanValue(p, start, d.maxDepth-1, &t)
+		if reason != "" {
+			return end, syntaxError(reason, p, end)
 		}
 		if d.fields++; d.fields > MaxFields {
-			return i, &DecodeError{ReasonTooManyFields, start, fmt.Sprintf("more than %d fields", MaxFields)}
+			return end, &DecodeError{ReasonTooManyFields, start, fmt.Sprintf("more than %d fields", MaxFields)}
 		}
-		if err := d.add(b, name, key, p[start:i], value); err != nil {
-			return i, &DecodeError{ReasonBadTime, start, d.vocabulary.Time + ": " + err.Error()}
+		if field != d.lookup.vocabulary.time {
+			d.add(b, field, name, p[start:end], t)
+		} else if err := setTime(b, p[start:end]); err != nil {
+			return end, &DecodeError{ReasonBadTime, start, d.lookup.vocabulary.Time + ": " + err.Error()}
 		}
-		if i = skipSpace(p, i); i >= len(p) {
+		if i = skipSpace(p, end); i >= len(p) {
 			return i, syntaxError(ReasonMalformed, p, i)
 		}
 		switch p[i] {
@@ -180,20 +172,35 @@ func (d *JSONDecoder) object(b *Builder, p []byte, received time.Time) (int, err
 	}
 }
 
-// add adds a field to the log that is open in b: its name as it stands between the quotes, and its value
-// as it stands in the text. The only error is about the time field.
-func (d *JSONDecoder) add(b *Builder, name []byte, key text, raw []byte, value text) error {
-	if key.escaped {
+// name reads a field's name and its colon at p[i]; next is the index after them, or that of the fault.
+func (d *JSONDecoder) name(p []byte, i int) (field *Field, name []byte, next int, ok bool) {
+	if f := d.lookup.expected(); f != nil && strings.HasPrefix(view(p[i:]), f.quoted()) {
+		d.lookup.before = f.index
+		return f, nil, i + len(f.quoted()), true
+	}
+	if i >= len(p) || p[i] != '"' {
+		return nil, nil, i, false
+	}
+	var t text
+	start := i + 1
+	if i, ok = scanString(p, start, &t); !ok {
+		return nil, nil, i, false
+	}
+	name = p[start:i]
+	if i = skipSpace(p, i+1); i >= len(p) || p[i] != ':' {
+		return nil, nil, i, false
+	}
+	if t.escaped {
 		name = unescape(slices.Clone(name))
 	}
-	if key.high {
+	if t.high {
 		name = repair(name)
 	}
-	field := d.lookup.find(view(name))
-	if field == d.vocabulary.time {
-		return setTime(b, raw)
-	}
+	return d.lookup.find(view(name)), name, i + 1, true
+}
 
+// add adds a field, whose name is given if it is undeclared, and its value as it stands in the text.
+func (d *JSONDecoder) add(b *Builder, field *Field, name, raw []byte, t text) {
 	kind := kindOf(raw)
 	content := raw
 	switch kind {
@@ -202,20 +209,19 @@ func (d *JSONDecoder) add(b *Builder, name []byte, key text, raw []byte, value t
 	case ValueType_NULL:
 		content = nil
 	case ValueType_JSON:
-		if value.spaced {
+		if t.spaced {
 			content = compact(content)
 		}
 	}
-	if value.high {
+	if t.high {
 		content = repair(content)
 	}
 
 	c := d.content(b, field, name)
 	*c.Value, c.Type = view(content), keptType(field, kind, content)
-	if kind == ValueType_STRING && value.escaped {
+	if kind == ValueType_STRING && t.escaped {
 		d.escapes = append(d.escapes, pending{c, content})
 	}
-	return nil
 }
 
 // content returns this object's field of that name: a new one, unless it came before.
@@ -240,6 +246,9 @@ func (d *JSONDecoder) content(b *Builder, field *Field, name []byte) *Log_Conten
 	d.seen |= field.bit
 	return &b.addKey(&field.Name).Log_Content
 }
+
+// maxJSONDepth bounds the recursion over values that may nest deeper than an event's.
+const maxJSONDepth = 1000
 
 // kindOf tells a checked JSON value's type by its first byte.
 func kindOf(raw []byte) ValueType {

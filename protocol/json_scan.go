@@ -11,7 +11,7 @@ import (
 // text is what a scan found out about the bytes it passed.
 type text struct {
 	escaped bool // there is a backslash
-	high    bool // there is a byte above 0x7f
+	high    bool // there may be a byte above 0x7f
 	spaced  bool // there is white space between tokens
 }
 
@@ -27,16 +27,11 @@ func scanString(p []byte, i int, t *text) (int, bool) {
 	for {
 		for i+8 <= len(p) {
 			x := binary.LittleEndian.Uint64(p[i:])
-			quote := x ^ ones*'"'
-			slash := x ^ ones*'\\'
-			stop := ((x-ones*0x20)&^x | (quote-ones)&^quote | (slash-ones)&^slash) & highs
-			if stop != 0 {
-				n := bits.TrailingZeros64(stop) / 8
-				high |= x & (1<<(8*n) - 1)
-				i += n
+			high |= x
+			if stop := specials(x); stop != 0 {
+				i += bits.TrailingZeros64(stop) / 8
 				break
 			}
-			high |= x
 			i += 8
 		}
 		if i >= len(p) {
@@ -62,28 +57,31 @@ func scanString(p []byte, i int, t *text) (int, bool) {
 	}
 }
 
-// scanPlain reports whether p can stand in a JSON string as it is.
-func scanPlain(p []byte, t *text) bool {
-	var high uint64
-	i := 0
-	for ; i+8 <= len(p); i += 8 {
-		x := binary.LittleEndian.Uint64(p[i:])
-		quote := x ^ ones*'"'
-		slash := x ^ ones*'\\'
-		if ((x-ones*0x20)&^x|(quote-ones)&^quote|(slash-ones)&^slash)&highs != 0 {
-			t.high = true // not all was read: let the caller look
-			return false
+// scanPlain returns how many of p's first bytes can stand in a JSON string as they are, and whether one of them may be
+// above 0x7f.
+func scanPlain(p []byte) (end int, high bool) {
+	var all uint64
+	for len(p) >= 8 && end < len(p) {
+		end = min(end, len(p)-8) // the last eight may overlap what was passed: that is plain
+		x := binary.LittleEndian.Uint64(p[end:])
+		all |= x
+		if stop := specials(x); stop != 0 {
+			return end + bits.TrailingZeros64(stop)/8, all&highs != 0
 		}
-		high |= x
+		end += 8
 	}
-	plain := true
-	for ; i < len(p); i++ {
-		c := p[i]
-		plain = plain && c >= 0x20 && c != '"' && c != '\\'
-		high |= uint64(c)
+	for end < len(p) && p[end] >= 0x20 && p[end] != '"' && p[end] != '\\' {
+		all |= uint64(p[end])
+		end++
 	}
-	t.high = high&highs != 0
-	return plain
+	return end, all&highs != 0
+}
+
+// specials has the high bit set of the first byte of x that cannot stand in a JSON string as it is, and perhaps
+// of some after it; it is 0 if there is none.
+func specials(x uint64) uint64 {
+	low, slash := x^ones*2, x^ones*'\\' // in low a quote comes right after the control characters
+	return ((low-ones*0x21)&^low | (slash-ones)&^slash) & highs
 }
 
 // escapeLength returns the length of the escape sequence p starts with, 0 if it is none.
@@ -150,6 +148,11 @@ func scanNumber(p []byte, i int) (int, bool) {
 		}
 	}
 	return i, true
+}
+
+func isNumber(s string) bool {
+	end, ok := scanNumber(bytesOf(s), 0)
+	return ok && end == len(s)
 }
 
 func digits(p []byte, i int) int {

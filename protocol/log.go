@@ -59,9 +59,10 @@ func withSlack(n int) int { return n + min(n, largestChunk) }
 
 const (
 	pointerSize = int(unsafe.Sizeof(uintptr(0)))
-	groupSize   = int(unsafe.Sizeof(groupSlot{})) + pointerSize
-	logSize     = int(unsafe.Sizeof(logSlot{})) + pointerSize
-	tagSize     = int(unsafe.Sizeof(tagSlot{})) + pointerSize
+	// Most groups have a builder of their own, with at least a chunk in each slab.
+	groupSize = int(unsafe.Sizeof(groupSlot{})) + pointerSize + int(unsafe.Sizeof(Builder{}))/2
+	logSize   = int(unsafe.Sizeof(logSlot{})) + pointerSize
+	tagSize   = int(unsafe.Sizeof(tagSlot{})) + pointerSize
 	// A field is its slot, a pointer to it, and its key unless that is a declared one.
 	contentSize = int(unsafe.Sizeof(contentSlot{})) + pointerSize + int(unsafe.Sizeof(""))
 	syntaxSize  = len(`"":"",`)

@@ -61,7 +61,11 @@ func (s *slab[T]) take(n int) []T {
 func (s *slab[T]) push(run []T, v T) []T {
 	c := s.last
 	if c == nil || c.used == len(c.buf) {
-		c = s.grow(2*len(run) + 1)
+		n := len(run) + 1
+		if n > largestChunk {
+			n *= 2 // or every further push would move the run
+		}
+		c = s.grow(n)
 		c.used = copy(c.buf, run)
 	}
 	c.buf[c.used] = v

@@ -31,11 +31,11 @@ func parseTime(p []byte) (seconds int64, nanos uint32, ok bool) {
 	}
 	year, month, day := number(p[:4]), number(p[5:7]), number(p[8:10])
 	hour, minute, second := number(p[11:13]), number(p[14:16]), number(p[17:19])
-	if uint(year) > 9999 || uint(hour) > 23 || uint(minute) > 59 || uint(second) > 60 {
+	if uint(year) > 9999 || uint(month-1) > 11 || uint(hour) > 23 || uint(minute) > 59 || uint(second) > 60 {
 		return 0, 0, false
 	}
 	at := time.Date(year, time.Month(month), day, hour, minute, min(second, 59), 0, time.UTC)
-	if at.Month() != time.Month(month) || at.Day() != day {
+	if at.Day() != day { // the month is not that long
 		return 0, 0, false
 	}
 	nanos, p, ok = fraction(p[len(shape):])

@@ -27,8 +27,11 @@ type Field struct {
 	index  int    // in the vocabulary
 	bit    uint64 // 1 << index, to find a field that comes twice
 	text   bool   // rendered as a JSON string
-	prefix []byte // ,"name":
+	prefix string // ,"name":
 }
+
+// quoted returns "name": as it stands in compact JSON.
+func (f *Field) quoted() string { return f.prefix[len(","):] }
 
 // Vocabulary is a set of declared fields. It is immutable and safe for concurrent use.
 type Vocabulary struct {
@@ -37,6 +40,7 @@ type Vocabulary struct {
 	time   *Field
 	fields []Field
 	byName map[string]*Field
+	shapes [32]uint64 // bits of the first bytes of the names, by their length
 }
 
 const maxDeclared = 64
@@ -51,13 +55,13 @@ func NewVocabulary(timeField string, fields []Field) *Vocabulary {
 	v := &Vocabulary{Time: timeField, fields: slices.Clone(fields), byName: make(map[string]*Field, len(fields))}
 	for i := range v.fields {
 		f := &v.fields[i]
-		var t text
-		if v.byName[f.Name] != nil || !scanPlain([]byte(f.Name), &t) || t.high {
+		if end, high := scanPlain([]byte(f.Name)); v.byName[f.Name] != nil || f.Name == "" || end != len(f.Name) || high {
 			panic(fmt.Sprintf("protocol: bad field name %q", f.Name))
 		}
+		v.shapes[len(f.Name)%len(v.shapes)] |= 1 << (f.Name[0] % 64)
 		f.index, f.bit = i, 1<<i
 		f.text = f.Type == TypeString || f.Type == TypeTimestamp
-		f.prefix = []byte(`,"` + f.Name + `":`)
+		f.prefix = `,"` + f.Name + `":`
 		v.byName[f.Name] = f
 	}
 	if v.time = v.byName[timeField]; v.time == nil {
@@ -70,14 +74,19 @@ func NewVocabulary(timeField string, fields []Field) *Vocabulary {
 func (v *Vocabulary) Fields() []Field { return v.fields }
 
 // Field returns the field of that name, nil when it is not declared.
-func (v *Vocabulary) Field(name string) *Field { return v.byName[name] }
+func (v *Vocabulary) Field(name string) *Field {
+	if name == "" || v.shapes[len(name)%len(v.shapes)]&(1<<(name[0]%64)) == 0 {
+		return nil // most undeclared names, without hashing them
+	}
+	return v.byName[name]
+}
 
 // lookup finds the declared fields of one event after the other. Events have their fields in much the same order, so
 // what followed a field last time is tried first.
 type lookup struct {
-	byName map[string]*Field
-	next   [maxDeclared + 2]*Field // by index of the field before
-	before int                     // index of the last field
+	vocabulary *Vocabulary
+	next       [maxDeclared + 2]*Field // by index of the field before
+	before     int                     // index of the last field
 }
 
 // Indexes of what is no declared field.
@@ -86,11 +95,14 @@ const (
 	undeclared = maxDeclared + 1
 )
 
+// expected returns the field that is tried first, nil if none is known yet.
+func (l *lookup) expected() *Field { return l.next[l.before] }
+
 // find returns the field of that name, nil when it is not declared.
 func (l *lookup) find(name string) *Field {
-	f := l.next[l.before]
+	f := l.expected()
 	if f == nil || f.Name != name {
-		if f = l.byName[name]; f == nil {
+		if f = l.vocabulary.Field(name); f == nil {
 			l.before = undeclared
 			return nil
 		}

@@ -2,24 +2,26 @@ package flink
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
-	"strings"
+	"fmt"
 
 	"github.com/flinktail/flinktail/protocol"
 )
 
 // EventID returns the deterministic id of an event whose source gave none: the same parts give the same id, on
-// every machine. Parts are for example a file's identity and an offset; their borders count.
+// every machine and in every version. Parts are for example a file's identity and an offset; their borders count.
 func EventID(parts ...string) string {
-	h := sha256.New()
+	text := make([]byte, 0, 256)
 	for _, part := range parts {
-		h.Write([]byte(part))
-		h.Write([]byte{0})
+		text = binary.AppendUvarint(text, uint64(len(part)))
+		text = append(text, part...)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
 }
 
-// Key returns what orders an event: events of equal keys are delivered in the order they were accepted. It is the job
+// Key appends to dst what orders an event: events of equal keys are delivered in the order they were accepted. It is the job
 // within its cluster, else the resource, else the cluster.
 func Key(dst []byte, g *protocol.LogGroup, log *protocol.Log) []byte {
 	dst = append(dst, g.Field(log, FieldCluster)...)
@@ -39,5 +41,5 @@ func CheckVersion(version string) string {
 	case "", "1":
 		return ""
 	}
-	return "schema_version " + strings.ToValidUTF8(version, "?") + " is not one this flinktail reads (1)"
+	return fmt.Sprintf("schema_version %.32q is not one this flinktail reads (1)", version)
 }
