@@ -17,7 +17,7 @@ type run struct {
 func (r run) events() int { return r.to - r.from }
 
 // bytes estimates the run's memory from its entry's.
-func (r run) bytes() int { return r.entry.Bytes / max(r.entry.Events, 1) * r.events() }
+func (r run) bytes() int { return r.entry.Size.Bytes / max(r.entry.Size.Events, 1) * r.events() }
 
 // A batch is what one Flush gets: a log group for each run, which is the queued group itself where the run
 // covers it, else a view of it.
@@ -33,6 +33,7 @@ type batch struct {
 func (b *batch) reset() {
 	clear(b.runs)
 	clear(b.groups)
+	clear(b.views)
 	b.runs, b.groups, b.events, b.bytes = b.runs[:0], b.groups[:0], 0, 0
 }
 

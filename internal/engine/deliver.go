@@ -7,6 +7,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/flinktail/flinktail/internal/config"
 	"github.com/flinktail/flinktail/pipeline"
 )
 
@@ -20,6 +21,9 @@ const (
 	reasonPanic     = "panic"
 	reasonTooLarge  = "larger_than_queue"
 )
+
+// takenOver stands for a reason: takeOver has dealt with the batch.
+const takenOver = "taken over"
 
 const (
 	// maxPanics is how often a batch may make its flusher panic.
@@ -36,24 +40,20 @@ type attempt struct {
 	number  int
 	started time.Time
 	panics  int
-	pause   *backoff.ExponentialBackOff
+	last    error // why it is not delivered yet
+	pauses  *backoff.ExponentialBackOff
 }
 
-// deliver settles every event of b: delivered, or dead-lettered. It returns false when Flush did not return in time, and
+var errUntried = errors.New("not tried: the flusher was not ready, or flinktail stopped")
+
+// deliver settles every event of b: delivered, or dead-lettered. It returns false when the plugin did not return in time and
 // b, which it still has, was taken over.
 func (l *lane) deliver(b *batch) bool {
 	r := l.runner
-	retry := r.delivery.Retry
-	a := &attempt{started: time.Now(), pause: backoff.NewExponentialBackOff()}
-	a.pause.InitialInterval, a.pause.MaxInterval, a.pause.Multiplier = retry.Initial, retry.Max, 2
+	a := &attempt{started: time.Now(), last: errUntried}
 	for {
-		if closed(r.abandon) {
-			l.deadLetter(b, reasonShutdown, a, errors.New("flinktail stopped before the event could be delivered"))
-			return true
-		}
-		if reason := l.waitReady(); reason != "" {
-			l.deadLetter(b, reason, a, errors.New("the flusher was not ready"))
-			return true
+		if reason := l.waitReady(b); reason != "" {
+			return l.surrender(b, reason, a)
 		}
 		young, old := b.splitByAge(time.Now(), r.delivery.MaxEventAge)
 		if old != nil {
@@ -62,26 +62,36 @@ func (l *lane) deliver(b *batch) bool {
 		if b = young; b.events == 0 {
 			return true
 		}
-		a.number++
-		err, taken := l.tryFlush(b)
-		if taken {
-			return false
+		var err error
+		groups := b.list() // outside of lend: a flusher that hangs may read groups after done, the engine not
+		if reason := l.lend(b, func() { err = r.flush(groups) }); reason != "" {
+			return l.surrender(b, reason, a)
 		}
+		a.number++
 		if err == nil {
 			r.setState(StateReady, nil)
 			l.delivered(b)
 			return true
 		}
+		a.last = err
 		r.failures.Add(1)
 		var pause time.Duration
 		if b, pause = l.settleFailure(b, err, a); b == nil {
 			return true
 		}
 		if reason := l.pause(pause); reason != "" {
-			l.deadLetter(b, reason, a, err)
-			return true
+			return l.surrender(b, reason, a)
 		}
 	}
+}
+
+// surrender makes dead letters of b unless that was done; it tells whether the lane goes on.
+func (l *lane) surrender(b *batch, reason string, a *attempt) bool {
+	if reason == takenOver {
+		return false
+	}
+	l.deadLetter(b, reason, a, a.last)
+	return true
 }
 
 // settleFailure settles what can be after a failed Flush. It returns what is to be sent again, after the pause.
@@ -94,7 +104,7 @@ func (l *lane) settleFailure(b *batch, err error, a *attempt) (rest *batch, paus
 		throttle  *pipeline.ThrottleError
 		panicked  *panicError
 	)
-	pause = a.pause.NextBackOff()
+	pause = a.nextPause(r.delivery.Retry)
 	switch {
 	case errors.As(err, &partial) && b.lists(partial):
 		if b = l.settlePartial(b, partial, a); b == nil {
@@ -109,7 +119,7 @@ func (l *lane) settleFailure(b *batch, err error, a *attempt) (rest *batch, paus
 		r.setState(StateBlocked, err)
 		a.started = time.Now() // a person takes the time a person takes
 		return b, r.delivery.Retry.Max
-	case errors.As(err, &throttle):
+	case errors.As(err, &throttle) && throttle.After > 0:
 		pause = throttle.After
 	case errors.As(err, &panicked):
 		if a.panics++; a.panics >= maxPanics {
@@ -123,6 +133,14 @@ func (l *lane) settleFailure(b *batch, err error, a *attempt) (rest *batch, paus
 		return nil, 0
 	}
 	return b, pause
+}
+
+func (a *attempt) nextPause(retry config.Retry) time.Duration {
+	if a.pauses == nil {
+		a.pauses = backoff.NewExponentialBackOff()
+		a.pauses.InitialInterval, a.pauses.MaxInterval, a.pauses.Multiplier = retry.Initial, retry.Max, 2
+	}
+	return a.pauses.NextBackOff()
 }
 
 // lists reports whether e names logs of b, as it must.
@@ -165,35 +183,38 @@ func (l *lane) settlePartial(b *batch, e *pipeline.PartialError, a *attempt) *ba
 	return again
 }
 
-// tryFlush flushes b; taken says that the engine gave up waiting for Flush and has dealt with b.
-func (l *lane) tryFlush(b *batch) (err error, taken bool) {
+// lend calls the plugin, which has b meanwhile. A reason says that b must become dead letters instead, or that the engine gave up
+// waiting for the plugin and has made dead letters of b.
+func (l *lane) lend(b *batch, call func()) (reason string) {
 	l.mu.Lock()
-	l.inFlight, l.taken = b, false
+	if closed(l.runner.abandon) { // under the lock: nothing is lent after takeOver
+		l.mu.Unlock()
+		return reasonShutdown
+	}
+	l.lent = b
 	l.mu.Unlock()
-	err = l.runner.flush(b)
+	call()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.inFlight = nil
-	return err, l.taken
+	l.lent = nil
+	if l.taken {
+		return takenOver
+	}
+	return ""
 }
 
-// takeOver makes dead letters of what a lane holds whose Flush does not return.
+// takeOver replaces a lane's goroutine whose plugin does not return: it makes dead letters of what the plugin has and of
+// all that the lane is still given. Call it after abandon was closed.
 func (l *lane) takeOver() {
 	l.mu.Lock()
-	b := l.inFlight
+	b := l.lent
+	l.taken = b != nil
+	l.mu.Unlock()
 	if b == nil {
-		l.mu.Unlock()
 		return // the lane does it itself
 	}
-	l.taken = true
-	rest := l.cutAll()
-	l.mu.Unlock()
-	cause := errors.New("flinktail stopped and Flush did not return in time")
-	for _, b := range []*batch{b, rest} {
-		if b.events > 0 {
-			l.deadLetter(b, reasonShutdown, &attempt{number: 1}, cause)
-		}
-	}
+	l.deadLetter(b, reasonShutdown, &attempt{number: 1}, errors.New("flinktail stopped and the flusher did not return in time"))
+	l.loop()
 }
 
 func (l *lane) delivered(b *batch) {
@@ -230,8 +251,12 @@ func (l *lane) deadLetter(b *batch, reason string, a *attempt, causes ...error) 
 }
 
 // waitReady waits until the flusher is ready. A reason says that the events must become dead letters instead.
-func (l *lane) waitReady() (reason string) {
-	for pause := readyPause; !l.runner.isReady(); pause = min(2*pause, maxReadyPause) {
+func (l *lane) waitReady(b *batch) (reason string) {
+	for pause := readyPause; ; pause = min(2*pause, maxReadyPause) {
+		ready := false
+		if reason := l.lend(b, func() { ready = l.runner.isReady() }); reason != "" || ready {
+			return reason
+		}
 		if pause == readyPause && l.runner.state.Load().State == StateReady {
 			l.runner.setState(StateNotReady, nil)
 		}
@@ -239,7 +264,6 @@ func (l *lane) waitReady() (reason string) {
 			return reason
 		}
 	}
-	return ""
 }
 
 // pause waits for d, less when the pipeline stops. A reason says that the events must become dead letters.

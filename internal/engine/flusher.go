@@ -30,6 +30,11 @@ type flusherRunner struct {
 	match    []fieldMatch
 	cursor   *queue.Cursor
 	lanes    []*lane
+	seed     maphash.Seed
+
+	// the dispatcher's own
+	key    []byte
+	shares []share
 
 	urgent  chan struct{} // closed: waits are cut short
 	abandon chan struct{} // closed: what is not delivered goes to the dead letters
@@ -55,6 +60,12 @@ const (
 	StateBlocked  = "blocked"
 )
 
+// share is a lane's part of an entry.
+type share struct {
+	lane int
+	run  run
+}
+
 type fieldMatch struct {
 	field    string
 	patterns []string
@@ -63,7 +74,7 @@ type fieldMatch struct {
 func newFlusherRunner(p *pipe, index int, c config.Plugin, context *pluginContext) *flusherRunner {
 	r := &flusherRunner{
 		pipe: p, index: index, name: c.Name, flusher: c.Instance.(pipeline.Flusher), delivery: c.Delivery,
-		context: context, log: context.Logger(), cursor: p.queue.Cursor(),
+		context: context, log: context.Logger(), cursor: p.queue.Cursor(), seed: maphash.MakeSeed(),
 		urgent: make(chan struct{}), abandon: make(chan struct{}),
 	}
 	for field, patterns := range c.Delivery.Match {
@@ -80,18 +91,13 @@ func newFlusherRunner(p *pipe, index int, c config.Plugin, context *pluginContex
 func (r *flusherRunner) start() {
 	r.running.Add(len(r.lanes))
 	for _, l := range r.lanes {
-		go func() {
-			defer r.running.Done()
-			l.loop()
-		}()
+		go l.loop()
 	}
 	go r.dispatch()
 }
 
 // dispatch hands every entry of the queue to the lanes, as runs of adjacent events for the same lane.
 func (r *flusherRunner) dispatch() {
-	seed := maphash.MakeSeed()
-	var key []byte
 	for {
 		e := r.cursor.Next()
 		if e == nil {
@@ -106,36 +112,51 @@ func (r *flusherRunner) dispatch() {
 			r.lanes[0].takeEntry(e)
 			continue
 		}
-		filtered := 0
-		for _, g := range e.Groups {
-			start, current := 0, -1
-			for i := 0; i <= len(g.Logs); i++ {
-				next := -1
-				if i < len(g.Logs) {
-					switch {
-					case !r.matches(g, g.Logs[i]):
-						filtered++
-					case len(r.lanes) == 1:
-						next = 0
-					default:
-						key = flink.Key(key[:0], g, g.Logs[i])
-						next = int(maphash.Bytes(seed, key) % uint64(len(r.lanes)))
-					}
-				}
-				if next == current && i < len(g.Logs) {
-					continue
-				}
-				if current >= 0 {
-					r.lanes[current].take(run{e, g, start, i})
-				}
-				start, current = i, next
-			}
+		filtered := r.split(e)
+		for _, s := range r.shares { // only now: once all is settled, the entry's groups are no longer ours
+			r.lanes[s.lane].take(s.run)
 		}
 		if filtered > 0 {
 			r.pipe.ledger.settled(r.index, int64(filtered), func(l *FlusherLedger) { l.Filtered += int64(filtered) })
 			e.Settle(filtered)
 		}
 	}
+}
+
+// split cuts e into r.shares and returns how many events do not match.
+func (r *flusherRunner) split(e *queue.Entry) (filtered int) {
+	r.shares = r.shares[:0]
+	for _, g := range e.Groups {
+		start, current := 0, -1
+		for i := 0; i <= len(g.Logs); i++ {
+			next := -1
+			if i < len(g.Logs) {
+				if next = r.laneOf(g, g.Logs[i]); next < 0 {
+					filtered++
+				}
+				if next == current {
+					continue
+				}
+			}
+			if current >= 0 {
+				r.shares = append(r.shares, share{current, run{e, g, start, i}})
+			}
+			start, current = i, next
+		}
+	}
+	return filtered
+}
+
+// laneOf returns the index of the lane that keeps the order of log's job, -1 when log does not match.
+func (r *flusherRunner) laneOf(g *protocol.LogGroup, log *protocol.Log) int {
+	if !r.matches(g, log) {
+		return -1
+	}
+	if len(r.lanes) == 1 {
+		return 0
+	}
+	r.key = flink.Key(r.key[:0], g, log)
+	return int(maphash.Bytes(r.seed, r.key) % uint64(len(r.lanes)))
 }
 
 func (r *flusherRunner) matches(g *protocol.LogGroup, log *protocol.Log) bool {
@@ -176,8 +197,8 @@ func wildcard(pattern, s string) bool {
 	}
 }
 
-// flush calls the plugin; its panic becomes an error.
-func (r *flusherRunner) flush(b *batch) (err error) {
+// flush calls the plugin; its panic becomes an error, and so does an error that cannot be read, such as a nil *PartialError.
+func (r *flusherRunner) flush(groups []*protocol.LogGroup) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			r.pipe.panicked(r.name, p, debug.Stack())
@@ -186,7 +207,10 @@ func (r *flusherRunner) flush(b *batch) (err error) {
 	}()
 	r.flushes.Add(1)
 	g := r.pipe.config.Global
-	return r.flusher.Flush(g.Project, g.Logstore, r.pipe.config.Name, b.list())
+	if err = r.flusher.Flush(g.Project, g.Logstore, r.pipe.config.Name, groups); err != nil {
+		_ = err.Error()
+	}
+	return err
 }
 
 func (r *flusherRunner) isReady() (ready bool) {

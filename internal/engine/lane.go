@@ -12,14 +12,14 @@ type lane struct {
 	runner *flusherRunner
 	wake   chan struct{}
 
-	mu       sync.Mutex
-	pending  []run
-	head     int // pending[:head] is gone
-	events   int
-	bytes    int
-	oldest   time.Time // when pending became non-empty
-	inFlight *batch    // the batch that Flush has
-	taken    bool      // inFlight was dead-lettered because Flush did not return in time
+	mu      sync.Mutex
+	pending []run
+	head    int // pending[:head] is gone
+	events  int
+	bytes   int
+	oldest  time.Time // when pending became non-empty
+	lent    *batch    // the batch that the plugin has
+	taken   bool      // lent was dead-lettered because the plugin did not return in time
 }
 
 func (l *lane) take(r run) {
@@ -59,12 +59,12 @@ func (l *lane) signal() {
 func (l *lane) loop() {
 	b := &batch{}
 	for l.fill(b) {
-		if l.deliver(b) {
-			b.reset()
-		} else {
-			b = &batch{}
+		if !l.deliver(b) {
+			return // takeOver goes on in its place
 		}
+		b.reset()
 	}
+	l.runner.running.Done()
 }
 
 // fill waits until a batch is due and cuts it: at once, or, with MaxAge, when it is full or old enough. It returns
@@ -107,7 +107,7 @@ func (l *lane) cut(b *batch) {
 	for l.head < len(l.pending) {
 		r := l.pending[l.head]
 		room := limits.MaxEvents - b.events
-		if each := max(r.entry.Bytes/max(r.entry.Events, 1), 1); limits.MaxBytes > 0 {
+		if each := max(r.entry.Size.Bytes/max(r.entry.Size.Events, 1), 1); limits.MaxBytes > 0 {
 			room = min(room, (int(limits.MaxBytes)-b.bytes)/each)
 		}
 		if room <= 0 {
@@ -137,16 +137,6 @@ func (l *lane) cut(b *batch) {
 		clear(l.pending[n:])
 		l.pending, l.head = l.pending[:n], 0
 	}
-}
-
-// cutAll takes everything that is pending.
-func (l *lane) cutAll() *batch {
-	b := &batch{}
-	for _, r := range l.pending[l.head:] {
-		b.add(r)
-	}
-	l.pending, l.head, l.events, l.bytes = nil, 0, 0, 0
-	return b
 }
 
 func closed(c <-chan struct{}) bool {

@@ -30,19 +30,17 @@ type FlusherLedger struct {
 	Queued       int64 `json:"queued"`
 }
 
-func (l *ledger) update(change func(in *Ledger)) {
+// add counts what came in; what is appended is queued for every flusher.
+func (l *ledger) add(in Ledger) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	change(&l.in)
-}
-
-// appended counts n events as queued for every flusher.
-func (l *ledger) appended(n int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.in.Appended += n
+	l.in.Accepted += in.Accepted
+	l.in.Generated += in.Generated
+	l.in.Filtered += in.Filtered
+	l.in.Rejected += in.Rejected
+	l.in.Appended += in.Appended
 	for i := range l.flushers {
-		l.flushers[i].Queued += n
+		l.flushers[i].Queued += in.Appended
 	}
 }
 

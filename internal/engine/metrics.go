@@ -28,12 +28,10 @@ func (p *pipe) publish() error {
 		total("rejected_events_total", "what inputs received and is no event", func(in Ledger) int64 { return in.Rejected }),
 		total("appended_events_total", "events that were queued", func(in Ledger) int64 { return in.Appended }),
 		p.metrics.Gauge("flinktail_queue_bytes", "memory that queued events take", func() float64 {
-			bytes, _ := p.queue.Used()
-			return float64(bytes)
+			return float64(p.queue.Used().Bytes)
 		}, own),
 		p.metrics.Gauge("flinktail_queue_events", "events in the queue", func() float64 {
-			_, events := p.queue.Used()
-			return float64(events)
+			return float64(p.queue.Used().Events)
 		}, own),
 	}
 	for i, r := range p.runners {

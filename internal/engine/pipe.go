@@ -52,7 +52,7 @@ func now() time.Time { return time.Now() }
 func newPipe(c *config.Pipeline, o Options) (p *pipe, err error) {
 	p = &pipe{
 		config: c, dataDir: filepath.Join(o.DataDir, c.Name), logger: o.Logger, metrics: o.Metrics,
-		queue:   queue.NewMemory(int64(c.Global.Queue.MaxBytes), c.Global.Queue.MaxEvents),
+		queue:   queue.NewMemory(queue.Size{Bytes: int(c.Global.Queue.MaxBytes), Events: c.Global.Queue.MaxEvents}),
 		drained: make(chan struct{}),
 	}
 	p.soft, p.cancelSoft = context.WithCancel(context.Background())
@@ -189,7 +189,7 @@ func (p *pipe) reject(ctx context.Context, input string, raw []byte, reason, det
 	if err := p.deadLetters.Append(ctx, []deadletter.Letter{letter}); err != nil {
 		return fmt.Errorf("store dead letter: %w", err)
 	}
-	p.ledger.update(func(in *Ledger) { in.Accepted++; in.Rejected++ })
+	p.ledger.add(Ledger{Accepted: 1, Rejected: 1})
 	p.count("input", input, "rejected_events_total", "what was received and is no event; it became dead letters", reason, 1)
 	return nil
 }
@@ -204,7 +204,7 @@ func (p *pipe) storeDeadLetters(flusher string, b *batch, reason string, attempt
 			cause = causes[len(letters)]
 		}
 		letters = append(letters, deadletter.Letter{
-			Time: now(), Pipeline: p.config.Name, Plugin: flusher, Reason: reason, Error: cause.Error(), Attempts: attempts,
+			Time: now(), Pipeline: p.config.Name, Plugin: flusher, Reason: reason, Error: fmt.Sprint(cause), Attempts: attempts,
 			EventID: r.group.Field(r.group.Logs[log], flink.FieldEventID),
 			Event:   json.RawMessage(encoder.Append(nil, r.group, log)),
 		})

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"github.com/flinktail/flinktail/internal/queue"
 	"github.com/flinktail/flinktail/pipeline"
 	"github.com/flinktail/flinktail/protocol"
 )
@@ -19,36 +20,49 @@ type sink struct {
 // Put reserves room first, so that what the processors did never has to be undone.
 func (s *sink) Put(ctx context.Context, groups []*protocol.LogGroup, done func(error)) error {
 	p := s.pipe
-	events, bytes := measure(groups)
 	if !p.begin() {
 		return pipeline.ErrStopping
 	}
 	defer p.putting.Done()
-	err := p.queue.Reserve(ctx, bytes, events)
-	if errors.Is(err, pipeline.ErrTooLarge) && events == 1 {
+	done = p.guardDone(s.input, done)
+	size := measure(groups)
+	err := p.queue.Reserve(ctx, size)
+	if errors.Is(err, pipeline.ErrTooLarge) && size.Events == 1 {
 		return p.rejectTooLarge(ctx, s.input, groups, done)
 	}
 	if err != nil {
 		return err
 	}
-	out, filtered, generated := p.process(groups, events)
-	remaining := events - filtered + generated
-	account := func() {
-		p.ledger.update(func(in *Ledger) {
-			in.Accepted += int64(events)
-			in.Filtered += int64(filtered)
-			in.Generated += int64(generated)
-		})
-		p.ledger.appended(int64(remaining))
-	}
-	if remaining == 0 {
-		account()
-		p.queue.Cancel(bytes, events)
+	if !p.accept(groups, size, done) {
 		done(nil)
-		return nil
 	}
-	p.queue.Append(out, remaining, bytes, events, p.guardDone(s.input, done), account)
 	return nil
+}
+
+// accept passes groups through the processors and queues what is left, in one step: the queue keeps the order in which the
+// processors saw the events. It returns false, and done is not called, when nothing is left.
+func (p *pipe) accept(groups []*protocol.LogGroup, reserved queue.Size, done func(error)) bool {
+	p.processors.mu.Lock()
+	defer p.processors.mu.Unlock()
+	out, generated := p.process(groups)
+	return p.enqueue(out, Ledger{Accepted: int64(reserved.Events), Generated: generated}, reserved, done)
+}
+
+// enqueue accounts for what came in and appends what is left of it.
+func (p *pipe) enqueue(groups []*protocol.LogGroup, in Ledger, reserved queue.Size, done func(error)) bool {
+	size := reserved
+	if len(p.processors.steps) > 0 {
+		size = measure(groups)
+	}
+	in.Appended = int64(size.Events)
+	in.Filtered = in.Accepted + in.Generated - in.Appended
+	p.ledger.add(in) // first: an event must not be settled before it is counted
+	if size.Events == 0 {
+		p.queue.Cancel(reserved)
+		return false
+	}
+	p.queue.Append(groups, size, reserved, done)
+	return true
 }
 
 // begin takes part in a Put, unless the pipeline has stopped taking any.
@@ -96,17 +110,17 @@ func (p *pipe) rejectTooLarge(ctx context.Context, input string, groups []*proto
 	return nil
 }
 
-func measure(groups []*protocol.LogGroup) (events, bytes int) {
+func measure(groups []*protocol.LogGroup) (size queue.Size) {
 	for _, g := range groups {
-		events += len(g.Logs)
-		bytes += protocol.MemorySize(g)
+		size.Events += len(g.Logs)
+		size.Bytes += protocol.MemorySize(g)
 	}
-	return events, bytes
+	return size
 }
 
 // processorChain runs a pipeline's processors, one call at a time.
 type processorChain struct {
-	mu    sync.Mutex
+	mu    sync.Mutex // held until what came out is queued
 	steps []processorStep
 }
 
@@ -117,89 +131,77 @@ type processorStep struct {
 	context   *pluginContext
 }
 
-// process passes groups through the processors and returns what is to be queued, with how many events were taken
-// out and how many were added.
-func (p *pipe) process(groups []*protocol.LogGroup, events int) (out []*protocol.LogGroup, filtered, generated int) {
-	c := &p.processors
-	if len(c.steps) == 0 {
-		return groups, 0, 0
+// process passes groups through the processors and returns what is to be queued, with how many events were added.
+func (p *pipe) process(groups []*protocol.LogGroup) (out []*protocol.LogGroup, generated int64) {
+	if len(p.processors.steps) == 0 {
+		return groups, 0
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for _, g := range groups {
-		made := p.processFrom(0, g, &generated)
-		out = append(out, g)
-		out = append(out, made...)
+		out = p.processFrom(0, g, out, &generated)
 	}
-	left := 0
-	for _, g := range out {
-		left += len(g.Logs)
-	}
-	return out, events + generated - left, generated
+	return out, generated
 }
 
-// processFrom runs g through the steps from first on and returns the groups that they emitted, processed too.
-func (p *pipe) processFrom(first int, g *protocol.LogGroup, generated *int) (made []*protocol.LogGroup) {
+// processFrom runs g through the steps from first on and appends it to out, then the groups that they emitted, processed too.
+// A group that was emptied is left out.
+func (p *pipe) processFrom(first int, g *protocol.LogGroup, out []*protocol.LogGroup, generated *int64) []*protocol.LogGroup {
+	var made []*protocol.LogGroup
 	for i := first; i < len(p.processors.steps) && len(g.Logs) > 0; i++ {
 		step := &p.processors.steps[i]
-		var emitted []*protocol.LogGroup
-		err := p.guard(step.name, func() error {
-			return step.processor.Process(g, func(e *protocol.LogGroup) { emitted = append(emitted, e) })
-		})
+		emitted, err := p.collect(step, func(emit func(*protocol.LogGroup)) error { return step.processor.Process(g, emit) })
 		if err != nil {
 			step.errors.Add(1)
 			step.context.logger.Warn("events pass unprocessed", "error", err)
 		}
 		for _, e := range emitted {
-			*generated += len(e.Logs)
-			made = append(made, e)
-			made = append(made, p.processFrom(i+1, e, generated)...)
+			*generated += int64(len(e.Logs))
+			made = p.processFrom(i+1, e, made, generated)
 		}
 	}
-	return made
+	if len(g.Logs) > 0 {
+		out = append(out, g)
+	}
+	return append(out, made...)
 }
 
-// tick lets the processors that want to act on time, and queues what they emit.
+// collect calls a processor and returns the groups that it emitted.
+func (p *pipe) collect(step *processorStep, call func(emit func(*protocol.LogGroup)) error) (emitted []*protocol.LogGroup, err error) {
+	err = p.guard(step.name, func() error {
+		return call(func(g *protocol.LogGroup) {
+			if g != nil {
+				emitted = append(emitted, g)
+			}
+		})
+	})
+	return emitted, err
+}
+
+// tick lets the processors act that want to act on time, and queues what they emit.
 func (p *pipe) tick(ctx context.Context) {
 	for i := range p.processors.steps {
-		step := &p.processors.steps[i]
-		ticker, ok := step.processor.(pipeline.Ticker)
-		if !ok {
-			continue
+		if ticker, ok := p.processors.steps[i].processor.(pipeline.Ticker); ok {
+			p.tickOne(ctx, i, ticker)
 		}
-		var emitted, made []*protocol.LogGroup
-		generated := 0
-		p.processors.mu.Lock()
-		_ = p.guard(step.name, func() error {
-			ticker.Tick(now(), func(g *protocol.LogGroup) { emitted = append(emitted, g) })
-			return nil
-		})
-		for _, g := range emitted {
-			generated += len(g.Logs)
-			made = append(made, g)
-			made = append(made, p.processFrom(i+1, g, &generated)...)
-		}
-		p.processors.mu.Unlock()
-		p.appendGenerated(ctx, made, generated)
 	}
 }
 
-func (p *pipe) appendGenerated(ctx context.Context, groups []*protocol.LogGroup, generated int) {
-	left, bytes := measure(groups)
-	account := func() {
-		p.ledger.update(func(in *Ledger) {
-			in.Generated += int64(generated)
-			in.Filtered += int64(generated - left)
-		})
-		p.ledger.appended(int64(left))
-	}
-	if left == 0 {
-		account()
+// tickOne waits until the queue has any room first: what Tick emits has to be queued.
+func (p *pipe) tickOne(ctx context.Context, i int, ticker pipeline.Ticker) {
+	reserved := queue.Size{Bytes: 1, Events: 1}
+	if p.queue.Reserve(ctx, reserved) != nil {
 		return
 	}
-	if err := p.queue.Reserve(ctx, bytes, left); err != nil {
-		p.logger.Error("generated events are lost", "pipeline", p.config.Name, "events", left, "error", err)
-		return
+	p.processors.mu.Lock()
+	defer p.processors.mu.Unlock()
+	emitted, _ := p.collect(&p.processors.steps[i], func(emit func(*protocol.LogGroup)) error {
+		ticker.Tick(now(), emit)
+		return nil
+	})
+	var out []*protocol.LogGroup
+	var generated int64
+	for _, g := range emitted {
+		generated += int64(len(g.Logs))
+		out = p.processFrom(i+1, g, out, &generated)
 	}
-	p.queue.Append(groups, left, bytes, left, func(error) {}, account)
+	p.enqueue(out, Ledger{Generated: generated}, reserved, func(error) {})
 }

@@ -7,14 +7,18 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 )
 
-// fileState keeps a plugin's state: a file for each key.
-type fileState struct{ dir string }
+// fileState keeps a plugin's state: a file for each key. It is safe for concurrent use.
+type fileState struct {
+	dir string
+	mu  sync.Mutex // one Store at a time
+}
 
-func (s fileState) path(key string) string { return filepath.Join(s.dir, "s-"+url.PathEscape(key)) }
+func (s *fileState) path(key string) string { return filepath.Join(s.dir, "s-"+url.PathEscape(key)) }
 
-func (s fileState) Load(key string) ([]byte, error) {
+func (s *fileState) Load(key string) ([]byte, error) {
 	value, err := os.ReadFile(s.path(key))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -23,15 +27,17 @@ func (s fileState) Load(key string) ([]byte, error) {
 }
 
 // Store writes a new file, syncs it and renames it over the old one, so that a crash leaves one of the two.
-func (s fileState) Store(key string, value []byte) error {
+func (s *fileState) Store(key string, value []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
-	path := s.path(key)
-	if err := writeSynced(path+".tmp", value); err != nil {
+	temporary := filepath.Join(s.dir, "temporary") // no key's name
+	if err := writeSynced(temporary, value); err != nil {
 		return fmt.Errorf("store state %s: %w", key, err)
 	}
-	if err := os.Rename(path+".tmp", path); err != nil {
+	if err := os.Rename(temporary, s.path(key)); err != nil {
 		return fmt.Errorf("store state %s: %w", key, err)
 	}
 	return syncDir(s.dir)

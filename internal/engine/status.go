@@ -48,12 +48,12 @@ type FlusherStatus struct {
 
 func (p *pipe) status() PipelineStatus {
 	in, flushers := p.ledger.snapshot()
-	bytes, events := p.queue.Used()
+	used := p.queue.Used()
 	s := PipelineStatus{
 		Name:   p.config.Name,
 		Ledger: in,
 		Queue: QueueStatus{
-			Type: p.config.Global.Queue.Type, Events: events, Bytes: bytes,
+			Type: p.config.Global.Queue.Type, Events: int64(used.Events), Bytes: int64(used.Bytes),
 			MaxEvents: int64(p.config.Global.Queue.MaxEvents), MaxBytes: int64(p.config.Global.Queue.MaxBytes),
 		},
 	}

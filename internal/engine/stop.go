@@ -4,49 +4,64 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
 // stop ends the pipeline within timeout: inputs stop accepting, the queue drains with every wait cut short, what is left in the
 // last fifth of the time (at most 5 s) becomes dead letters, and the plugins stop.
 func (p *pipe) stop(timeout time.Duration, stopAccepting context.CancelFunc, ended, ticking <-chan struct{}) error {
-	deadline := time.Now().Add(timeout)
 	grace := min(timeout/5, 5*time.Second)
-	give := time.AfterFunc(timeout-grace, p.giveUp)
-	end := time.AfterFunc(timeout, p.cancelHard)
-	defer give.Stop()
-	defer end.Stop()
+	patience := grace / 5 // for a Flush to return, and for the plugins to stop
+	start := time.Now()
+	drainBy, settleBy, deadline := start.Add(timeout-grace), start.Add(timeout-patience), start.Add(timeout)
+	defer time.AfterFunc(timeout-grace, func() { p.giveUp(patience) }).Stop()
+	defer time.AfterFunc(timeout-patience, p.endHard).Stop()
 
-	for _, r := range p.runners {
-		_ = p.guard(r.name, func() error { r.flusher.SetUrgent(true); return nil })
-		close(r.urgent)
-	}
+	told := p.tellUrgent()
 	stopAccepting()
 	var errs []error
 	for _, step := range []struct {
 		what string
-		done <-chan struct{}
-	}{{"inputs", ended}, {"processors", ticking}, {"puts", p.whenPutsEnd()}, {"queue", p.queue.Idle()}} {
-		if !waitUntil(step.done, deadline) {
-			errs = append(errs, fmt.Errorf("%s did not end within %s", step.what, timeout))
-			break
+		done func() <-chan struct{} // called when it is its turn
+		by   time.Time
+	}{
+		{"inputs did not end", func() <-chan struct{} { return ended }, drainBy},
+		{"processors did not end", func() <-chan struct{} { return ticking }, drainBy},
+		{"puts did not end", p.whenPutsEnd, settleBy},
+		{"queue was not emptied", p.queue.Idle, settleBy},
+		{"flushers did not end", p.whenLanesEnd, settleBy},
+		{"flushers did not take SetUrgent", func() <-chan struct{} { return told }, settleBy},
+	} {
+		if !waitUntil(step.done(), step.by) {
+			errs = append(errs, fmt.Errorf("%s within %s", step.what, timeout))
 		}
 	}
-	close(p.drained)
-	waitUntil(p.whenLanesEnd(), deadline)
 	errs = append(errs, p.undelivered())
-	p.close()
+	if !waitUntil(inBackground(p.close), deadline) {
+		errs = append(errs, fmt.Errorf("plugins did not stop within %s", timeout))
+	}
 	return errors.Join(errs...)
 }
 
-// giveUp ends the plugins' I/O and makes dead letters of what is still queued. A Flush that does not return within
-// a second of that, as it must, has its batch taken away.
-func (p *pipe) giveUp() {
+// tellUrgent cuts the engine's waits short and tells the flushers, which may take their time.
+func (p *pipe) tellUrgent() (told <-chan struct{}) {
+	var all sync.WaitGroup
+	for _, r := range p.runners {
+		close(r.urgent)
+		all.Go(func() { _ = p.guard(r.name, func() error { r.flusher.SetUrgent(true); return nil }) })
+	}
+	return inBackground(all.Wait)
+}
+
+// giveUp ends the plugins' I/O and makes dead letters of what is still queued. A Flush that does not return with patience
+// has its batch taken away.
+func (p *pipe) giveUp(patience time.Duration) {
 	for _, r := range p.runners {
 		close(r.abandon)
 	}
 	p.cancelSoft()
-	time.AfterFunc(time.Second, func() {
+	time.AfterFunc(patience, func() {
 		for _, r := range p.runners {
 			for _, l := range r.lanes {
 				go l.takeOver()
@@ -55,23 +70,30 @@ func (p *pipe) giveUp() {
 	})
 }
 
-// whenPutsEnd refuses further Puts and tells when none is under way.
-func (p *pipe) whenPutsEnd() <-chan struct{} {
-	done := make(chan struct{})
-	go func() {
-		p.closePuts()
-		close(done)
-	}()
-	return done
+// endHard ends every wait for disk space or room in the queue.
+func (p *pipe) endHard() {
+	p.cancelHard()
+	p.queue.Close()
 }
 
+// whenPutsEnd refuses further Puts and tells when none is under way.
+func (p *pipe) whenPutsEnd() <-chan struct{} { return inBackground(p.closePuts) }
+
+// whenLanesEnd ends the lanes, which have nothing more to expect.
 func (p *pipe) whenLanesEnd() <-chan struct{} {
-	done := make(chan struct{})
-	go func() {
+	close(p.drained)
+	return inBackground(func() {
 		for _, r := range p.runners {
 			r.running.Wait()
 		}
-		close(done)
+	})
+}
+
+func inBackground(f func()) (ended <-chan struct{}) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
 	}()
 	return done
 }
@@ -91,6 +113,7 @@ func (p *pipe) undelivered() error {
 	return errors.Join(errs...)
 }
 
+// waitUntil waits for done, at most until deadline, and tells whether it is.
 func waitUntil(done <-chan struct{}, deadline time.Time) bool {
 	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
@@ -98,6 +121,6 @@ func waitUntil(done <-chan struct{}, deadline time.Time) bool {
 	case <-done:
 		return true
 	case <-timer.C:
-		return false
+		return closed(done)
 	}
 }

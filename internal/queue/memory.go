@@ -3,10 +3,9 @@ package queue
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
-
-	"golang.org/x/sync/semaphore"
 
 	"github.com/flinktail/flinktail/pipeline"
 	"github.com/flinktail/flinktail/protocol"
@@ -15,27 +14,44 @@ import (
 // Memory is a bounded queue in memory. Entries are appended once and read by every cursor; an entry leaves when all
 // cursors have settled all of its events. It is safe for concurrent use.
 type Memory struct {
-	maxBytes, maxEvents int64
-	bytes, events       *semaphore.Weighted // fair: who waits first appends first
-	usedBytes           atomic.Int64
-	usedEvents          atomic.Int64
-	waiting             atomic.Int64
+	max    Size
+	closed chan struct{}
 
 	mu      sync.Mutex
-	tail    *Entry // the newest entry; cursors hold on to older ones, nothing else does
+	used    Size
+	waiting []*waiter // fair: who waits first appends first
+	tail    *Entry    // the newest entry; cursors hold on to older ones, nothing else does
 	cursors []*Cursor
 	idle    chan struct{} // closed when nothing is held; nil while nobody asks
 	held    int           // entries that are not settled
 }
 
+// Size is how much something holds, or has room for.
+type Size struct {
+	Bytes  int // of memory
+	Events int
+}
+
+func (s Size) plus(t Size) Size  { return Size{s.Bytes + t.Bytes, s.Events + t.Events} }
+func (s Size) minus(t Size) Size { return Size{s.Bytes - t.Bytes, s.Events - t.Events} }
+func (s Size) within(t Size) bool {
+	return s.Bytes <= t.Bytes && s.Events <= t.Events
+}
+
+// waiter is a Reserve that waits for room.
+type waiter struct {
+	size    Size
+	granted chan struct{}
+}
+
 // Entry is what one Append added.
 type Entry struct {
 	Groups []*protocol.LogGroup
-	Bytes  int // of memory
-	Events int
+	Size   Size
 
 	queue   *Memory
 	next    *Entry
+	room    Size
 	pending atomic.Int64 // events times cursors still to be settled
 	failed  atomic.Pointer[error]
 	done    func(error)
@@ -48,13 +64,9 @@ type Cursor struct {
 	wake  chan struct{}
 }
 
-// NewMemory returns an empty queue that holds at most maxBytes of memory and maxEvents events.
-func NewMemory(maxBytes int64, maxEvents int) *Memory {
-	return &Memory{
-		maxBytes: maxBytes, maxEvents: int64(maxEvents),
-		bytes: semaphore.NewWeighted(maxBytes), events: semaphore.NewWeighted(int64(maxEvents)),
-		tail: &Entry{},
-	}
+// NewMemory returns an empty queue that holds at most limit.
+func NewMemory(limit Size) *Memory {
+	return &Memory{max: limit, closed: make(chan struct{}), tail: &Entry{}}
 }
 
 // Cursor adds a cursor. Make all cursors before the first Append.
@@ -66,56 +78,75 @@ func (q *Memory) Cursor() *Cursor {
 	return c
 }
 
-// Reserve waits for room for an entry of that size. The error is ErrTooLarge, or ErrFull when ctx ended first.
-func (q *Memory) Reserve(ctx context.Context, bytes, events int) error {
-	if int64(bytes) > q.maxBytes || int64(events) > q.maxEvents {
+// Reserve waits for room for an entry of that size. The error is ErrTooLarge, ErrFull when ctx ended first, or ErrStopping
+// when the queue was closed first.
+func (q *Memory) Reserve(ctx context.Context, size Size) error {
+	if !size.within(q.max) {
 		return pipeline.ErrTooLarge
 	}
-	if !q.tryReserve(bytes, events) {
-		q.waiting.Add(1)
-		defer q.waiting.Add(-1)
-		if q.bytes.Acquire(ctx, int64(bytes)) != nil {
-			return pipeline.ErrFull
-		}
-		if q.events.Acquire(ctx, int64(events)) != nil {
-			q.bytes.Release(int64(bytes))
-			return pipeline.ErrFull
-		}
+	q.mu.Lock()
+	if len(q.waiting) == 0 && q.used.plus(size).within(q.max) {
+		q.used = q.used.plus(size)
+		q.mu.Unlock()
+		return nil
 	}
-	q.usedBytes.Add(int64(bytes))
-	q.usedEvents.Add(int64(events))
-	return nil
+	w := &waiter{size, make(chan struct{})}
+	q.waiting = append(q.waiting, w)
+	q.mu.Unlock()
+	var err error
+	select {
+	case <-w.granted:
+		return nil
+	case <-ctx.Done():
+		err = pipeline.ErrFull
+	case <-q.closed:
+		err = pipeline.ErrStopping
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := slices.Index(q.waiting, w)
+	if i < 0 {
+		return nil // granted meanwhile
+	}
+	q.waiting = slices.Delete(q.waiting, i, i+1)
+	q.grant() // a smaller one may have waited behind w
+	return err
 }
 
-func (q *Memory) tryReserve(bytes, events int) bool {
-	if !q.bytes.TryAcquire(int64(bytes)) {
-		return false
+// Close makes whoever waits for room, and would wait from now on, give up. Entries are settled as before. Call it once.
+func (q *Memory) Close() { close(q.closed) }
+
+// resize changes what is used and lets in who waited for that.
+func (q *Memory) resize(from, to Size) {
+	q.used = q.used.minus(from).plus(to)
+	q.grant()
+}
+
+func (q *Memory) grant() {
+	for len(q.waiting) > 0 && q.used.plus(q.waiting[0].size).within(q.max) {
+		q.used = q.used.plus(q.waiting[0].size)
+		close(q.waiting[0].granted)
+		q.waiting = slices.Delete(q.waiting, 0, 1)
 	}
-	if !q.events.TryAcquire(int64(events)) {
-		q.bytes.Release(int64(bytes))
-		return false
-	}
-	return true
 }
 
 // Cancel gives a reservation back.
-func (q *Memory) Cancel(bytes, events int) {
-	q.usedBytes.Add(int64(-bytes))
-	q.usedEvents.Add(int64(-events))
-	q.bytes.Release(int64(bytes))
-	q.events.Release(int64(events))
+func (q *Memory) Cancel(reserved Size) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.resize(reserved, Size{})
 }
 
-// Append adds groups under a reservation of bytes and events; count is how many events they really hold. done is called
-// once, when every cursor has settled them. appended, if not nil, is called before any cursor sees them.
-func (q *Memory) Append(groups []*protocol.LogGroup, count, bytes, events int, done func(error), appended func()) {
-	e := &Entry{Groups: groups, Bytes: bytes, Events: events, queue: q, done: done}
+// Append adds groups, which hold size, under a reservation. They may hold more than was reserved: they are counted in full, and
+// who comes next waits the longer. done is called once, when every cursor has settled every event.
+func (q *Memory) Append(groups []*protocol.LogGroup, size, reserved Size, done func(error)) {
+	e := &Entry{Groups: groups, Size: size, queue: q, done: done}
+	// What was filtered out of a group is not counted as an event, but lies in the group's memory.
+	e.room = Size{max(size.Bytes, reserved.Bytes), size.Events}
 	q.mu.Lock()
-	e.pending.Store(int64(count * len(q.cursors)))
+	e.pending.Store(int64(size.Events * len(q.cursors)))
 	q.held++
-	if appended != nil {
-		appended()
-	}
+	q.resize(reserved, e.room)
 	q.tail.next = e
 	q.tail = e
 	cursors := q.cursors
@@ -128,19 +159,20 @@ func (q *Memory) Append(groups []*protocol.LogGroup, count, bytes, events int, d
 	}
 }
 
-// Settle says that one cursor is done with n events of e.
+// Settle says that one cursor is done with n events of e. The last one gives e's groups back to their owner.
 func (e *Entry) Settle(n int) {
 	if e.pending.Add(int64(-n)) != 0 {
 		return
 	}
 	q := e.queue
-	q.Cancel(e.Bytes, e.Events)
+	q.Cancel(e.room)
 	var err error
 	if failed := e.failed.Load(); failed != nil {
 		err = *failed
 	}
-	e.Groups = nil // cursors still hold on to the newest entry
-	e.done(err)
+	done := e.done
+	e.Groups, e.done = nil, nil // cursors still hold on to the newest entry
+	done(err)
 	q.mu.Lock()
 	q.held--
 	if q.held == 0 && q.idle != nil {
@@ -186,7 +218,15 @@ func (q *Memory) Idle() <-chan struct{} {
 }
 
 // Full reports whether somebody waits for room.
-func (q *Memory) Full() bool { return q.waiting.Load() > 0 }
+func (q *Memory) Full() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting) > 0
+}
 
-// Used returns the memory and the number of events that the queue holds, reservations included.
-func (q *Memory) Used() (bytes, events int64) { return q.usedBytes.Load(), q.usedEvents.Load() }
+// Used returns what the queue holds, reservations included.
+func (q *Memory) Used() Size {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.used
+}
