@@ -1,0 +1,364 @@
+package httpinput
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/flinktail/flinktail/pipeline"
+	"github.com/flinktail/flinktail/pipeline/plugintest"
+	"github.com/flinktail/flinktail/protocol"
+)
+
+func TestRefusedRequests(t *testing.T) {
+	r := run(t, nil)
+	a := r.send(http.MethodPost, "http://"+r.in.listener.Addr().String()+"/v1/event", "application/json", strings.NewReader("{}"))
+	r.refused(a, http.StatusNotFound, "unknown_path")
+
+	for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodDelete} {
+		a = r.send(method, url(r.in), "application/json", nil)
+		r.refused(a, http.StatusMethodNotAllowed, "method")
+		require.Equal(t, http.MethodPost, a.Header.Get("Allow"))
+	}
+	for _, contentType := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/jsonx", ";"} {
+		r.refused(r.post(contentType, eventA), http.StatusUnsupportedMediaType, "content_type")
+	}
+	r.refused(r.ndjson(eventA, "Content-Encoding", "br"), http.StatusUnsupportedMediaType, "content_encoding")
+}
+
+func TestRefusedBodies(t *testing.T) {
+	r := run(t, func(in *Input) {
+		in.MaxBodyBytes, in.MaxDecompressedBytes, in.InflightBytes = 100_000, 1_000_000, 4_000_000
+	})
+	group := logGroup(t, decoded(t, eventA, eventB))
+	packed := gzipped(t, []byte(eventA))
+	bomb := make([]byte, 50_000_000)
+	deep := `{"x":` + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + `}`
+	tests := []struct {
+		name, contentType, encoding, body string
+		status                            int
+		reason                            string
+	}{
+		{"broken array", "application/json", "", "[" + eventA + "," + eventB, 400, "malformed_json"},
+		{"broken element", "application/json", "", "[" + eventA + ",{]", 400, "malformed_json"},
+		{"deep array", "application/json", "", "[" + eventA + "," + deep + "]", 400, "malformed_json"},
+		{"broken object", "application/json", "", eventA[:40], 400, "malformed_json"},
+		{"deep object", "application/json", "", deep, 400, "malformed_json"},
+		{"two objects", "application/json", "", eventA + eventB, 400, "malformed_json"},
+		{"nothing", "application/json", "", "", 400, "malformed_json"},
+		{"truncated protobuf", "application/x-protobuf", "", group[:len(group)-3], 400, "malformed_protobuf"},
+		{"log without time", "application/x-protobuf", "", "\x0a\x00", 400, "malformed_protobuf"},
+		{"JSON as protobuf", "application/x-protobuf", "", eventA, 400, "malformed_protobuf"},
+		{"not gzip", "application/x-ndjson", "gzip", eventA, 400, "broken_compression"},
+		{"not gzip, again", "application/x-ndjson", "gzip", "", 400, "broken_compression"},
+		{"truncated gzip", "application/x-ndjson", "gzip", packed[:len(packed)-5], 400, "broken_compression"},
+		{"text after gzip", "application/x-ndjson", "gzip", packed + "x", 400, "broken_compression"},
+		{"not zstd", "application/x-ndjson", "zstd", eventA, 400, "broken_compression"},
+		{"truncated zstd", "application/x-ndjson", "zstd", zstded(t, []byte(eventA))[:60], 400, "broken_compression"},
+		{"gzip bomb", "application/x-ndjson", "gzip", gzipped(t, bomb), 413, "decompressed_too_large"},
+		{"zstd bomb", "application/x-ndjson", "zstd", zstded(t, bomb), 413, "decompressed_too_large"},
+		{"large body", "application/x-ndjson", "", strings.Repeat(eventA+"\n", 1000), 413, "body_too_large"},
+		{"tiny fields", "application/x-ndjson", "gzip", gzipped(t, []byte(strings.Repeat(`{"":0}`+"\n", 100_000))), 413, "inflight_too_large"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := *r
+			r.T = t
+			a := r.post(test.contentType, test.body, "Content-Encoding", test.encoding)
+			r.refused(a, test.status, test.reason)
+			require.Zero(t, r.in.budget.used.Load())
+		})
+	}
+	// A body without a length is refused as soon as it is too large.
+	a := r.send(http.MethodPost, url(r.in), "application/x-ndjson", io.MultiReader(strings.NewReader(strings.Repeat(eventA+"\n", 1000))))
+	r.refused(a, http.StatusRequestEntityTooLarge, "body_too_large")
+
+	require.Equal(t, http.StatusOK, r.ndjson(eventA, "Content-Encoding", "").StatusCode, "it goes on after all that")
+	require.Equal(t, http.StatusOK, r.ndjson(packed, "Content-Encoding", "gzip").StatusCode)
+}
+
+func TestInflightBytesAreShared(t *testing.T) {
+	r := run(t, func(in *Input) { in.InflightBytes = 64_000 })
+	r.queue.set(func(q *queue) { q.hold = true })
+	answered := make(chan reply, 1)
+	go func() { answered <- r.ndjson(strings.Repeat(eventA+"\n", 30)) }()
+	r.eventually(func() bool { return r.queue.held() == 1 })
+	held := r.in.budget.used.Load()
+	require.NotZero(t, held)
+	require.EqualValues(t, held, r.context.Gauges()["inflight_bytes"])
+
+	r.queue.taken()
+	a := r.ndjson(strings.Repeat(eventA+"\n", 30))
+	r.refused(a, http.StatusTooManyRequests, "inflight_full")
+	require.Equal(t, "1", a.Header.Get("Retry-After"))
+	require.Equal(t, held, r.in.budget.used.Load())
+
+	r.queue.settle(nil)
+	require.Equal(t, http.StatusOK, (<-answered).StatusCode)
+	r.eventually(func() bool { return r.in.budget.used.Load() == 0 })
+}
+
+// raw opens a connection and writes text as it is.
+func (r *running) raw(text string) (net.Conn, *bufio.Reader) {
+	conn, err := net.Dial("tcp", r.in.listener.Addr().String())
+	require.NoError(r, err)
+	r.Cleanup(func() { _ = conn.Close() })
+	require.NoError(r, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	_, err = io.WriteString(conn, text)
+	require.NoError(r, err)
+	return conn, bufio.NewReader(conn)
+}
+
+func answerOf(t *testing.T, from *bufio.Reader) reply {
+	t.Helper()
+	response, err := http.ReadResponse(from, nil)
+	require.NoError(t, err)
+	text, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	return reply{response, string(text)}
+}
+
+func TestSlowClients(t *testing.T) {
+	r := run(t, func(in *Input) { in.HeaderTimeout, in.BodyTimeout = 50*time.Millisecond, 50*time.Millisecond })
+	_, from := r.raw("POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: 1000\r\n\r\n" + eventA)
+	a := answerOf(t, from)
+	r.refused(a, http.StatusRequestTimeout, "slow_body")
+	require.True(t, a.Close)
+	_, err := from.ReadByte()
+	require.ErrorIs(t, err, io.EOF, "the connection is closed")
+
+	_, from = r.raw("POST " + path + " HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+	_, err = io.Copy(io.Discard, from)
+	require.NoError(t, err, "the connection is closed")
+	require.Empty(t, r.queue.taken())
+}
+
+func TestClientGoesAway(t *testing.T) {
+	r := run(t, nil)
+	conn, _ := r.raw("POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: 1000\r\n\r\n" + eventA)
+	require.NoError(t, conn.Close())
+	r.eventually(func() bool {
+		return r.context.Counters()[`requests_total{code="400",reason="incomplete_body"}`] == 1
+	})
+	require.Empty(t, r.queue.taken())
+}
+
+func TestStopping(t *testing.T) {
+	r := run(t, nil)
+	r.queue.set(func(q *queue) { q.hold = true })
+	request := func(length int) string {
+		return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n", path, length)
+	}
+	_, open := r.raw(request(len(eventA)) + eventA)
+	r.eventually(func() bool { return r.queue.held() == 1 })
+	idle, fromIdle := r.raw(request(0))
+	require.Equal(t, http.StatusOK, answerOf(t, fromIdle).StatusCode)
+	drawn := r.in.budget.used.Load()
+	half, fromHalf := r.raw(request(len(eventB)) + eventB[:10])
+	r.eventually(func() bool { return r.in.budget.used.Load() > drawn }) // it is being read
+	r.queue.taken()
+
+	r.end()
+	_, err := net.Dial("tcp", r.in.listener.Addr().String())
+	require.Error(t, err, "the port is closed")
+	_, err = io.WriteString(idle, request(len(eventB))+eventB)
+	require.NoError(t, err)
+	_, err = io.WriteString(half, eventB[10:])
+	require.NoError(t, err)
+	for _, from := range []*bufio.Reader{fromIdle, fromHalf} {
+		a := answerOf(t, from)
+		r.refused(a, http.StatusServiceUnavailable, "stopping")
+		require.True(t, a.Close)
+		require.NotEmpty(t, a.Header.Get("Retry-After"))
+	}
+	r.queue.settle(nil)
+	require.Equal(t, http.StatusOK, answerOf(t, open).StatusCode, "what was taken is answered")
+}
+
+// slowPut is a pipeline that takes its time with a Put, whatever its context says.
+type slowPut struct {
+	begun, finish chan struct{}
+	returned      atomic.Bool
+}
+
+func (s *slowPut) Put(_ context.Context, _ []*protocol.LogGroup, done func(error)) error {
+	close(s.begun)
+	<-s.finish
+	s.returned.Store(true)
+	done(nil)
+	return nil
+}
+
+func TestRunWaitsForPuts(t *testing.T) {
+	in := New()
+	in.Address = "127.0.0.1:0"
+	require.NoError(t, in.Init(plugintest.NewContext(t, "input_http")))
+	slow := &slowPut{begun: make(chan struct{}), finish: make(chan struct{})}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan bool)
+	go func() {
+		_ = in.Run(ctx, slow)
+		ended <- slow.returned.Load()
+	}()
+	acknowledged := feed(t, in, []string{"a"})
+	<-slow.begun
+	cancel()
+	time.AfterFunc(50*time.Millisecond, func() { close(slow.finish) })
+	require.True(t, <-ended, "Run returned during a Put")
+	require.NoError(t, in.Stop())
+	require.Eventually(t, acknowledged, 10*time.Second, time.Millisecond)
+}
+
+func TestStopDoesNotWaitForAClient(t *testing.T) {
+	r := run(t, nil)
+	r.raw("POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: 1000\r\n\r\n" + eventA)
+	r.end()
+	begun := time.Now()
+	require.NoError(t, r.in.Stop())
+	require.Less(t, time.Since(begun), stopGrace+5*time.Second)
+}
+
+func TestTokens(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens")
+	require.NoError(t, os.WriteFile(file, []byte("old-token\n\n  new-token\r\n"), 0o600))
+	r := run(t, func(in *Input) { in.TokenFile = file })
+	status := func(authorization string) int { return r.ndjson(eventA, "Authorization", authorization).StatusCode }
+
+	for _, wrong := range []string{"", "Bearer", "Bearer ", "Bearer old", "Bearer old-token2", "Basic old-token", "old-token"} {
+		a := r.ndjson(eventA, "Authorization", wrong)
+		r.refused(a, http.StatusUnauthorized, "token")
+		require.NotEmpty(t, a.Header.Get("WWW-Authenticate"))
+	}
+	require.Equal(t, http.StatusOK, status("Bearer old-token"))
+	require.Equal(t, http.StatusOK, status("bearer new-token"))
+
+	// Rotation: the old token goes, a third one comes.
+	require.NoError(t, os.WriteFile(file, []byte("new-token\nthird-token"), 0o600))
+	r.eventually(func() bool { return status("Bearer third-token") == http.StatusOK })
+	require.Equal(t, http.StatusOK, status("Bearer new-token"))
+	require.Equal(t, http.StatusUnauthorized, status("Bearer old-token"))
+
+	// A file that is gone or empty locks nobody out and lets nobody in.
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	r.eventually(func() bool {
+		require.Equal(t, http.StatusOK, status("Bearer third-token"))
+		return strings.Contains(r.context.Logs(), "stays valid")
+	})
+	require.Equal(t, http.StatusUnauthorized, status("Bearer "))
+	require.NotContains(t, r.context.Logs(), "-token", "no token in the log")
+}
+
+func TestTLS(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	first := writeCertificate(t, certFile, keyFile)
+	r := run(t, func(in *Input) { in.TLS = TLS{CertFile: certFile, KeyFile: keyFile} })
+	post := func(trusted *x509.CertPool) error {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}, DisableKeepAlives: true}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+r.in.listener.Addr().String()+path, strings.NewReader(eventA))
+		require.NoError(t, err)
+		request.Header.Set("Content-Type", "application/x-ndjson")
+		response, err := transport.RoundTrip(request)
+		if err == nil {
+			require.Equal(t, http.StatusOK, response.StatusCode)
+			require.NoError(t, response.Body.Close())
+		}
+		return err
+	}
+	require.NoError(t, post(first))
+	second := writeCertificate(t, certFile, keyFile)
+	r.eventually(func() bool { return post(second) == nil })
+	require.Error(t, post(first))
+}
+
+// writeCertificate writes a new self-signed certificate and returns a pool that trusts it.
+func writeCertificate(t *testing.T, certFile, keyFile string) *x509.CertPool {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), NotAfter: time.Now().Add(time.Hour), IsCA: true,
+		BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	keyText, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyText}), 0o600))
+	require.NoError(t, os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), 0o600))
+	pool := x509.NewCertPool()
+	require.True(t, pool.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})))
+	return pool
+}
+
+func TestOptions(t *testing.T) {
+	tests := map[string]struct {
+		set    func(in *Input)
+		option string // "" is valid
+		says   string
+	}{
+		"defaults":         {func(*Input) {}, "", ""},
+		"no port":          {func(in *Input) { in.Address = "localhost" }, "Address", "host and a port"},
+		"all interfaces":   {func(in *Input) { in.Address = ":8686" }, "Address", "set TokenFile, or AllowAnonymous"},
+		"any address":      {func(in *Input) { in.Address = "0.0.0.0:8686" }, "Address", "other machines"},
+		"with tokens":      {func(in *Input) { in.Address, in.TokenFile = ":8686", "tokens" }, "", ""},
+		"for everybody":    {func(in *Input) { in.Address, in.AllowAnonymous = ":8686", true }, "", ""},
+		"localhost":        {func(in *Input) { in.Address = "localhost:0" }, "", ""},
+		"IPv6 loopback":    {func(in *Input) { in.Address = "[::1]:8686" }, "", ""},
+		"half of TLS":      {func(in *Input) { in.TLS.CertFile = "cert.pem" }, "TLS", "go together"},
+		"no memory":        {func(in *Input) { in.InflightBytes = 0 }, "InflightBytes", "between"},
+		"endless waiting":  {func(in *Input) { in.AckTimeout = 0 }, "AckTimeout", "more than 0s"},
+		"bottomless depth": {func(in *Input) { in.MaxDepth = 1_000_000 }, "MaxDepth", "between"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			in := New()
+			test.set(in)
+			err := in.Validate()
+			if test.option == "" {
+				require.NoError(t, err)
+				return
+			}
+			var option *pipeline.OptionError
+			require.ErrorAs(t, err, &option)
+			require.Equal(t, test.option, option.Option)
+			require.ErrorContains(t, err, test.says)
+		})
+	}
+}
+
+func TestPortInUse(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, taken.Close()) }()
+	in := New()
+	in.Address = taken.Addr().String()
+	err = in.Init(plugintest.NewContext(t, "input_http"))
+	var option *pipeline.OptionError
+	require.True(t, errors.As(err, &option))
+	require.Equal(t, "Address", option.Option)
+	require.ErrorContains(t, err, in.Address)
+	require.ErrorContains(t, err, "choose another Address")
+	require.False(t, bytes.ContainsRune([]byte(err.Error()), '\n'))
+}
