@@ -131,7 +131,7 @@ func decodeGroups(t testing.TB, text []byte) (groups []*protocol.LogGroup) {
 	r := bufio.NewReader(strings.NewReader(string(text)))
 	for {
 		n, err := binary.ReadUvarint(r)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return groups
 		}
 		require.NoError(t, err)

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -23,7 +24,7 @@ func benchPut(tb testing.TB, d config.Delivery) (put func()) {
 		Name: "bench", Global: config.DefaultGlobal(),
 		Inputs:   []config.Plugin{{Type: "input_fake", Name: "input_fake", Instance: in}},
 		Flushers: []config.Plugin{{Type: "flusher_fake", Name: "flusher_fake", Instance: nullFlusher{}, Delivery: d}},
-	}}, Options{DataDir: tb.TempDir(), Logger: slog.New(slog.DiscardHandler), Metrics: telemetry.New()})
+	}}, Options{DataDir: tb.TempDir(), StopTimeout: time.Minute, Logger: slog.New(slog.DiscardHandler), Metrics: telemetry.New()})
 	require.NoError(tb, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -31,7 +32,7 @@ func benchPut(tb testing.TB, d config.Delivery) (put func()) {
 	sink := <-in.sink
 	tb.Cleanup(func() {
 		cancel()
-		<-ended
+		require.NoError(tb, <-ended)
 	})
 	b := protocol.NewBuilder()
 	b.BeginGroup("", "")

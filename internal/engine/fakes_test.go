@@ -163,6 +163,7 @@ func (r *rig) requireLedger() {
 	require.Equal(r.t, s.Ledger.Accepted+s.Ledger.Generated, s.Ledger.Filtered+s.Ledger.Rejected+s.Ledger.Appended, "%+v", s.Ledger)
 	for _, f := range s.Flushers {
 		require.Equal(r.t, s.Ledger.Appended, f.Delivered+f.Filtered+f.DeadLettered+f.Corrupt+f.Queued, "%+v", f)
+		require.GreaterOrEqual(r.t, f.Queued, int64(0), "an event was settled before it was counted")
 	}
 }
 

@@ -23,6 +23,12 @@ func TestGroupsAreNotTouchedAfterDone(t *testing.T) {
 	f := &fakeFlusher{}
 	r := newRig(t, f)
 	r.config.Flushers[0].Delivery.Workers = 4
+	f.answer = func(int, []*protocol.LogGroup) error {
+		if r.status().Flushers[0].Queued < 1 {
+			t.Error("an event was flushed before it was counted")
+		}
+		return nil
+	}
 	r.start()
 	for i := range 2000 {
 		groups := []*protocol.LogGroup{group(fmt.Sprint(i), 1), {}}

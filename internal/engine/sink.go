@@ -56,7 +56,7 @@ func (p *pipe) enqueue(groups []*protocol.LogGroup, in Ledger, reserved queue.Si
 	}
 	in.Appended = int64(size.Events)
 	in.Filtered = in.Accepted + in.Generated - in.Appended
-	p.ledger.add(in) // first: an event must not be settled before it is counted
+	p.ledger.add(in) // first: no event is delivered before it is counted
 	if size.Events == 0 {
 		p.queue.Cancel(reserved)
 		return false

@@ -72,8 +72,8 @@ func (p *pipe) giveUp(patience time.Duration) {
 
 // endHard ends every wait for disk space or room in the queue.
 func (p *pipe) endHard() {
+	p.queue.Close() // first: a Put is refused rather than taken and lost
 	p.cancelHard()
-	p.queue.Close()
 }
 
 // whenPutsEnd refuses further Puts and tells when none is under way.

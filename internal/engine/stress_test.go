@@ -203,12 +203,12 @@ func (s *stress) filter(g *protocol.LogGroup, _ func(*protocol.LogGroup)) error 
 
 // generate makes events now and then, and sometimes fails.
 func (s *stress) generate(g *protocol.LogGroup, emit func(*protocol.LogGroup)) error {
-	switch h := hash(protocol.Value(g.Logs[0], "event_id")); {
-	case h%11 == 0:
-		emit(s.make(1 + h%3))
-	case h%11 == 1:
+	switch hash(protocol.Value(g.Logs[0], "event_id")) % 11 {
+	case 0:
+		emit(s.make(2))
+	case 1:
 		panic("bug")
-	case h%11 == 2:
+	case 2:
 		return errors.New("bug")
 	}
 	return nil
@@ -321,7 +321,7 @@ func (f *stressFlusher) roll(n int) int {
 func (f *stressFlusher) faulty() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.rnd.IntN(100) < f.faults && !(f.urgent && f.heals)
+	return f.rnd.IntN(100) < f.faults && (!f.urgent || !f.heals)
 }
 
 func (f *stressFlusher) SetUrgent(urgent bool)              { f.mu.Lock(); f.urgent = urgent; f.mu.Unlock() }

@@ -104,17 +104,23 @@ func (q *Memory) Reserve(ctx context.Context, size Size) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	i := slices.Index(q.waiting, w)
-	if i < 0 {
-		return nil // granted meanwhile
+	select {
+	case <-w.granted: // meanwhile
+		return nil
+	default:
 	}
-	q.waiting = slices.Delete(q.waiting, i, i+1)
+	q.waiting = slices.DeleteFunc(q.waiting, func(other *waiter) bool { return other == w })
 	q.grant() // a smaller one may have waited behind w
 	return err
 }
 
 // Close makes whoever waits for room, and would wait from now on, give up. Entries are settled as before. Call it once.
-func (q *Memory) Close() { close(q.closed) }
+func (q *Memory) Close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = nil // the room that comes now is not for them
+	close(q.closed)
+}
 
 // resize changes what is used and lets in who waited for that.
 func (q *Memory) resize(from, to Size) {

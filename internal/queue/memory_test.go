@@ -36,6 +36,7 @@ func TestEntryIsDoneWhenEveryCursorHasSettledEveryEvent(t *testing.T) {
 	require.Equal(t, Size{30, 3}, q.Used())
 	a.Settle(1)
 	require.Equal(t, []error{nil}, done)
+	require.Nil(t, a.Groups, "the cursors hold on to the entry, and must not to its groups")
 	require.Zero(t, q.Used())
 }
 
@@ -143,9 +144,10 @@ func TestCloseEndsEveryWait(t *testing.T) {
 		}
 		synctest.Wait()
 		q.Close()
-		require.ErrorIs(t, <-got, pipeline.ErrStopping)
-		require.ErrorIs(t, <-got, pipeline.ErrStopping)
 		require.ErrorIs(t, q.Reserve(t.Context(), Size{1, 1}), pipeline.ErrStopping)
+		q.Cancel(Size{100, 10}) // room that comes too late
+		require.ErrorIs(t, <-got, pipeline.ErrStopping)
+		require.ErrorIs(t, <-got, pipeline.ErrStopping)
 		require.False(t, q.Full())
 	})
 }
