@@ -187,7 +187,7 @@ func TestFind(t *testing.T) {
 }
 
 // liveBytes is the memory that make keeps alive.
-func liveBytes(tb testing.TB, make func() any) int {
+func liveBytes(make func() any) int {
 	heap := func() int {
 		runtime.GC() // the first empties the pools into their victims, the second the victims
 		runtime.GC()
@@ -214,7 +214,7 @@ func TestMemorySizeIsHonest(t *testing.T) {
 				batches := max(1, 500/perBatch)
 				estimate := 0
 				decoder := protocol.NewJSONDecoder(flink.Fields, protocol.DefaultMaxDepth)
-				measured := liveBytes(t, func() any {
+				measured := liveBytes(func() any {
 					kept := make([]any, 0, 2*batches)
 					for range batches {
 						b, body := protocol.NewBuilder(), batch(perBatch, event)
@@ -234,7 +234,7 @@ func TestMemorySizeIsHonest(t *testing.T) {
 				defer b.Release()
 				decodeLines(t, protocol.NewJSONDecoder(flink.Fields, protocol.DefaultMaxDepth), b, batch(perBatch, event), received)
 				estimate := 0
-				measured := liveBytes(t, func() any {
+				measured := liveBytes(func() any {
 					kept := make([]*protocol.LogGroup, batches)
 					for i := range kept {
 						wire, err := protocol.AppendGroup(nil, b.Groups()[0])

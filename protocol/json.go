@@ -2,7 +2,6 @@ package protocol
 
 import (
 	"fmt"
-	"slices"
 
 	jsoniter "github.com/json-iterator/go"
 )
@@ -16,7 +15,7 @@ import (
 type JSONEncoder struct {
 	stream *jsoniter.Stream
 	lookup lookup
-	others []string // this log's undeclared names
+	others names // this log's undeclared names
 }
 
 // NewJSONEncoder returns an encoder that types fields by v.
@@ -68,17 +67,16 @@ func (e *JSONEncoder) writeLog(g *LogGroup, log *Log) {
 			e.writeString(tag.GetValue())
 		}
 	}
-	clear(e.others) // they are views into the batch
-	e.others = e.others[:0]
+	e.others.reset()
 	w.WriteObjectEnd()
 }
 
 // writeOther writes an undeclared name, unless it was written before.
 func (e *JSONEncoder) writeOther(name string) bool {
-	if slices.Contains(e.others, name) {
+	if e.others.find(name) >= 0 {
 		return false
 	}
-	e.others = append(e.others, name)
+	e.others.add(name)
 	e.stream.WriteRaw(",")
 	e.writeString(name)
 	e.stream.WriteRaw(":")

@@ -48,7 +48,8 @@ type JSONDecoder struct {
 
 	fields  int            // of this object, so far
 	seen    uint64         // bits of this object's declared fields
-	unknown []*Log_Content // this object's other fields
+	others  names          // this object's other fields
+	unknown []*Log_Content // the same, by place
 	escapes []pending      // this object's values that still hold escapes
 }
 
@@ -77,8 +78,8 @@ func (d *JSONDecoder) DecodeLine(b *Builder, line []byte, received time.Time) er
 }
 
 // DecodeArray calls DecodeLine for every element of the JSON array that body holds: accept follows each success and
-// ends the log, reject gets the elements that are JSON but no events. A body that is not an array of JSON values is an error, and
-// then neither was called.
+// ends the log, reject gets the elements that are JSON but no events. A body that is not an array of JSON values, or nests
+// more than 1000 deep, is an error, and then neither was called.
 func (d *JSONDecoder) DecodeArray(b *Builder, body []byte, received time.Time, accept func(i int), reject func(i int, raw []byte, err error)) error {
 	var t text
 	at := skipSpace(body, 0)
@@ -121,8 +122,10 @@ func (d *JSONDecoder) settle(b *Builder, err error) error {
 			}
 		}
 	}
-	clear(d.unknown) // they would keep the batch alive
+	d.others.reset() // what is remembered would keep the batch alive
+	clear(d.unknown)
 	clear(d.escapes)
+	d.unknown, d.escapes = d.unknown[:0], d.escapes[:0]
 	return err
 }
 
@@ -130,7 +133,6 @@ func (d *JSONDecoder) settle(b *Builder, err error) error {
 // bytes of p are still as they came.
 func (d *JSONDecoder) object(b *Builder, p []byte, received time.Time) (int, error) {
 	d.fields, d.seen, d.lookup.before = 0, 0, atStart
-	d.unknown, d.escapes = d.unknown[:0], d.escapes[:0]
 	b.BeginLog(uint32(received.Unix()), uint32(received.Nanosecond()))
 	i := skipSpace(p, 0)
 	if i >= len(p) || p[i] != '{' {
@@ -227,12 +229,11 @@ func (d *JSONDecoder) add(b *Builder, field *Field, name, raw []byte, t text) {
 // content returns this object's field of that name: a new one, unless it came before.
 func (d *JSONDecoder) content(b *Builder, field *Field, name []byte) *Log_Content {
 	if field == nil {
-		for _, c := range d.unknown {
-			if *c.Key == string(name) {
-				return c
-			}
+		if place := d.others.find(view(name)); place >= 0 {
+			return d.unknown[place]
 		}
 		c := &b.addKey(b.keyPtr(view(name))).Log_Content
+		d.others.add(*c.Key)
 		d.unknown = append(d.unknown, c)
 		return c
 	}

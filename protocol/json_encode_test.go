@@ -3,9 +3,11 @@ package protocol_test
 import (
 	"bytes"
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -90,6 +92,20 @@ func TestEncodeNamesAreUnique(t *testing.T) {
 	require.Equal(t, `before{"event_time":"2026-01-05T08:00:00.123Z","kind":"first","team":"first","zone":"tag","job_id":"tag"}`, got)
 }
 
+func TestEncodeManyNamesAreUnique(t *testing.T) {
+	for _, n := range []int{16, 17, 1000} {
+		got := encode(func(b *protocol.Builder) {
+			for i := range 2 * n {
+				b.Add(strconv.Itoa(i%n), strconv.Itoa(i))
+			}
+		})
+		unique, all := members(t, []byte(strings.TrimPrefix(got, "before")))
+		require.Len(t, all, 1+n)
+		require.Equal(t, unique, all)
+		require.Equal(t, `"1"`, string(all[2].value))
+	}
+}
+
 // The order of the fields changes from log to log: what was remembered of the last one must not show.
 func TestEncodeRemembersNothingWrong(t *testing.T) {
 	b := protocol.NewBuilder()
@@ -128,6 +144,7 @@ func TestEncodeStringBorders(t *testing.T) {
 				text := plain[:at] + special + plain[at:]
 				got := encode(func(b *protocol.Builder) { b.Add(text, text) })[len("before"):]
 				var fields map[string]string
+				require.True(t, utf8.ValidString(got), "%q", got)
 				require.NoError(t, json.Unmarshal([]byte(got), &fields), got)
 				repaired := string([]rune(text))
 				require.Equal(t, repaired, fields[repaired], got)
@@ -187,6 +204,7 @@ func FuzzEncode(f *testing.F) {
 
 		text := e.Append(nil, g, 0)
 		require.True(t, json.Valid(text), "%s", text)
+		require.True(t, utf8.Valid(text), "%s", text)
 		require.NotContains(t, string(text), "\n")
 		_, found := members(t, text)
 		require.Equal(t, flink.FieldEventTime, found[0].name)

@@ -87,27 +87,33 @@ func newFlusherRunner(p *pipe, index int, c config.Plugin, context *pluginContex
 	return r
 }
 
-// start runs the dispatcher and the lanes until the queue's context ends.
+// start runs the lanes until the pipeline is drained. A lane that is alone reads the queue itself: a goroutine between the
+// two would cost a small post as much as all the rest.
 func (r *flusherRunner) start() {
 	r.running.Add(len(r.lanes))
 	for _, l := range r.lanes {
 		go l.loop()
 	}
-	go r.dispatch()
+	if len(r.lanes) > 1 {
+		go r.dispatch()
+	}
 }
 
-// dispatch hands every entry of the queue to the lanes, as runs of adjacent events for the same lane.
+// dispatch hands every entry of the queue to the lanes.
 func (r *flusherRunner) dispatch() {
 	for {
-		e := r.cursor.Next()
-		if e == nil {
-			select {
-			case <-r.cursor.Wake():
-				continue
-			case <-r.pipe.drained:
-				return
-			}
+		r.pull()
+		select {
+		case <-r.cursor.Wake():
+		case <-r.pipe.drained:
+			return
 		}
+	}
+}
+
+// pull hands what the queue has to the lanes, as runs of adjacent events for the same lane.
+func (r *flusherRunner) pull() {
+	for e := r.cursor.Next(); e != nil; e = r.cursor.Next() {
 		if len(r.lanes) == 1 && len(r.match) == 0 {
 			r.lanes[0].takeEntry(e)
 			continue

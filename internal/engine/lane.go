@@ -71,7 +71,14 @@ func (l *lane) loop() {
 // false when the pipeline has nothing more.
 func (l *lane) fill(b *batch) bool {
 	limits := l.runner.delivery.Batch
+	var arrivals <-chan struct{}
+	if len(l.runner.lanes) == 1 {
+		arrivals = l.runner.cursor.Wake()
+	}
 	for {
+		if arrivals != nil {
+			l.runner.pull()
+		}
 		l.mu.Lock()
 		due := l.events > 0
 		var wait <-chan time.Time
@@ -93,6 +100,7 @@ func (l *lane) fill(b *batch) bool {
 		}
 		select {
 		case <-l.wake:
+		case <-arrivals:
 		case <-wait:
 		case <-urgent:
 		case <-l.runner.pipe.drained:

@@ -209,17 +209,25 @@ func (p *pipe) storeDeadLetters(flusher string, b *batch, reason string, attempt
 			Event:   json.RawMessage(encoder.Append(nil, r.group, log)),
 		})
 	})
-	for pause := time.Second; ; {
-		err := p.deadLetters.Append(p.hard, letters)
+	for {
+		err := p.tryStore(letters)
 		if err == nil || p.hard.Err() != nil {
 			return err
 		}
-		p.logger.Error("dead letters cannot be written, waiting", "pipeline", p.config.Name, "error", err)
+		p.logger.Error("dead letters are full or cannot be written, the flusher waits", "pipeline", p.config.Name,
+			"plugin", flusher, "folder", deadletter.Dir(filepath.Dir(p.dataDir), p.config.Name), "error", err)
 		select {
-		case <-time.After(pause):
+		case <-time.After(time.Second):
 		case <-p.hard.Done():
 		}
 	}
+}
+
+// tryStore gives up now and then, so that somebody hears that the dead letters are full.
+func (p *pipe) tryStore(letters []deadletter.Letter) error {
+	ctx, cancel := context.WithTimeout(p.hard, 30*time.Second)
+	defer cancel()
+	return p.deadLetters.Append(ctx, letters)
 }
 
 func (p *pipe) encode(g *protocol.LogGroup, i int) []byte {

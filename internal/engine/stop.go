@@ -14,7 +14,7 @@ func (p *pipe) stop(timeout time.Duration, stopAccepting context.CancelFunc, end
 	grace := min(timeout/5, 5*time.Second)
 	patience := grace / 5 // for a Flush to return, and for the plugins to stop
 	start := time.Now()
-	drainBy, settleBy, deadline := start.Add(timeout-grace), start.Add(timeout-patience), start.Add(timeout)
+	drainBy, settleBy, deadline := start.Add(timeout-grace), start.Add(timeout-patience/2), start.Add(timeout)
 	defer time.AfterFunc(timeout-grace, func() { p.giveUp(patience) }).Stop()
 	defer time.AfterFunc(timeout-patience, p.endHard).Stop()
 

@@ -28,8 +28,9 @@ func main() {
 	binary := flag.String("flinktail", "bin/flinktail", "the binary to measure")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := bench(ctx, *binary, *events, *runs, strings.Split(*cases, ",")); err != nil {
+	err := bench(ctx, *binary, *events, *runs, strings.Split(*cases, ","))
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

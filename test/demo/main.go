@@ -17,14 +17,15 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	if len(os.Args) != 2 {
 		say("usage: demo FLINKTAIL")
 		os.Exit(64)
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1])
-	if ctx.Err() != nil {
+	interrupted := ctx.Err() != nil
+	stop()
+	if interrupted {
 		say("stopped, nothing is left running")
 		return
 	}

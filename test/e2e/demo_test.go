@@ -10,8 +10,9 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/flinktail/flinktail/test/servers"
 	"github.com/stretchr/testify/require"
+
+	"github.com/flinktail/flinktail/test/servers"
 )
 
 // The demo shows what it promises, and Ctrl-C leaves no process and no file behind.

@@ -17,8 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flinktail/flinktail/test/servers"
 	"github.com/stretchr/testify/require"
+
+	"github.com/flinktail/flinktail/test/servers"
 )
 
 // patience bounds every wait for a condition.
@@ -214,11 +215,14 @@ func (f *tail) requireLedger(t testing.TB) {
 	require.Equal(t, in.Accepted+in.Generated, in.Filtered+in.Rejected+in.Appended, "%+v", in)
 	require.Len(t, s.Pipelines[0].Flushers, 2)
 	for _, o := range s.Pipelines[0].Flushers {
+		require.Zero(t, o.Queued, "%+v", o)
 		require.Equal(t, in.Appended, o.Delivered+o.Filtered+o.DeadLettered+o.Corrupt+o.Queued, "%+v", o)
 		require.Zero(t, o.DeadLettered+o.Corrupt, "%+v", o)
 	}
 	all := f.events(t)[f.earlier:]
 	require.Positive(t, len(all))
+	require.Equal(t, len(all), in.Accepted, "%+v", in)
+	require.Equal(t, len(all), in.Appended, "%+v", in)
 	require.Equal(t, len(all), s.Pipelines[0].Flushers[0].Delivered, "lines at flusher_file")
 	failures := 0
 	for _, e := range all {

@@ -9,8 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flinktail/flinktail/test/servers"
 	"github.com/stretchr/testify/require"
+
+	"github.com/flinktail/flinktail/test/servers"
 )
 
 // A JobManager with both jars works on every Java there is. Without a TaskManager its job fails for want of slots,

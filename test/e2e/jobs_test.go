@@ -9,8 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flinktail/flinktail/test/servers"
 	"github.com/stretchr/testify/require"
+
+	"github.com/flinktail/flinktail/test/servers"
 )
 
 // What Flink reports of the jobs, exactly and in order.

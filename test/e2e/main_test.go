@@ -12,8 +12,9 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/flinktail/flinktail/test/servers"
 	"github.com/stretchr/testify/require"
+
+	"github.com/flinktail/flinktail/test/servers"
 )
 
 // scratch is the folder of what all tests share; TestMain removes it.

@@ -15,9 +15,10 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/flinktail/flinktail/test/servers"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
+
+	"github.com/flinktail/flinktail/test/servers"
 )
 
 // The scripts of testdata run the binary. Beside testscript's commands they have:

@@ -7,8 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flinktail/flinktail/test/servers"
 	"github.com/stretchr/testify/require"
+
+	"github.com/flinktail/flinktail/test/servers"
 )
 
 // A receiver that hangs, and then is gone, costs Flink's jobs no time and, as far as the buffer reaches, no event.

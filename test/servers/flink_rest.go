@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
@@ -116,7 +117,7 @@ func (r REST) Await(ctx context.Context, jobID string, wanted func(Job) bool) (J
 		}
 		select {
 		case <-ctx.Done():
-			return last, fmt.Errorf("wait for job %s, now %q (%v): %w", jobID, last.State, err, ctx.Err())
+			return last, fmt.Errorf("wait for job %s, now %q: %w", jobID, last.State, errors.Join(ctx.Err(), err))
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

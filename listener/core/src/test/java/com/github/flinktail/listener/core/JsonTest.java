@@ -5,6 +5,8 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.util.Random;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
@@ -79,7 +81,12 @@ class JsonTest {
         return array.get(0).textValue();
     }
 
+    /** Unlike new String, refuses what is not UTF-8. */
     private static String text(Json json) {
-        return new String(json.toBytes(), StandardCharsets.UTF_8);
+        try {
+            return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(json.toBytes())).toString();
+        } catch (CharacterCodingException e) {
+            throw new AssertionError(e);
+        }
     }
 }

@@ -85,7 +85,7 @@ class FlinktailFailureEnricherTest {
 
                 @Override
                 public MetricGroup getMetricGroup() {
-                    throw new OutOfMemoryError();
+                    throw new ExceptionInInitializerError("another version");
                 }
             };
             assertEquals(Map.of(), enricher.processFailure(new FailingJob.Broken(), hostile).getNow(null));
