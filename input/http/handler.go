@@ -96,11 +96,14 @@ func (p *post) put() *refusal {
 	if in.stopping.Load() {
 		return &refuseStopping
 	}
-	ctx, cancel := context.WithTimeout(in.running, in.FullWait)
-	defer cancel()
 	p.users.Add(1)
 	in.unsettled.add(p)
-	err := in.out.Put(ctx, p.batch.Groups(), p.done)
+	err := in.out.Put(ended, p.batch.Groups(), p.done)
+	if errors.Is(err, pipeline.ErrFull) {
+		ctx, cancel := context.WithTimeout(in.running, in.FullWait)
+		err = in.out.Put(ctx, p.batch.Groups(), p.done)
+		cancel()
+	}
 	if err == nil {
 		return nil
 	}
@@ -117,6 +120,13 @@ func (p *post) put() *refusal {
 	}
 	return &refuseFull
 }
+
+// ended is a context for a Put that does not wait, which spares most posts a timer.
+var ended = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
 
 // rejectAll makes dead letters of what cannot be events.
 func (p *post) rejectAll() *refusal {

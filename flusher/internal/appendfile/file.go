@@ -38,6 +38,9 @@ type File struct {
 	f    *os.File
 	info fs.FileInfo // tells whether path still names f
 	born time.Time
+
+	known  int64     // the size when we last looked, and what was written since
+	looked time.Time // when that was
 }
 
 // Open opens the file, creating it and its missing folders, and repairs what a crash left at its end. An error
@@ -116,7 +119,18 @@ func (a *File) Path() string { return a.path }
 func (a *File) Born() time.Time { return a.born }
 
 // Size returns the file's size in bytes, or ErrMoved.
-func (a *File) Size() (int64, error) { return a.size() }
+func (a *File) Size() (int64, error) {
+	if !a.sync && time.Since(a.looked) < lookEvery {
+		return a.known, nil
+	}
+	size, err := a.size()
+	a.known, a.looked = size, time.Now()
+	return size, err
+}
+
+// lookEvery is how often a file that is not synced is looked for under its name: for a small batch that costs as much as its
+// write, and who asked for no sync does not ask for more than this.
+const lookEvery = 100 * time.Millisecond
 
 func (a *File) size() (int64, error) {
 	info, err := os.Stat(a.path)
@@ -141,6 +155,7 @@ func (a *File) Append(p []byte, size int64) error {
 	if err != nil {
 		return errors.Join(classify(err), a.f.Truncate(size))
 	}
+	a.known = size + int64(len(p))
 	return nil
 }
 
