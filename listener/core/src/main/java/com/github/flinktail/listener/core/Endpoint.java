@@ -4,7 +4,6 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
-import java.net.HttpRetryException;
 import java.net.HttpURLConnection;
 import java.net.URL;
 import java.nio.charset.StandardCharsets;
@@ -113,20 +112,11 @@ final class Endpoint {
             try (OutputStream out = connection.getOutputStream()) {
                 out.write(body);
             }
-            int code = status(connection);
+            int code = connection.getResponseCode();
             return judge(code, text(connection, code), connection.getHeaderField("Retry-After"));
         } catch (IOException | RuntimeException e) {
             connection.disconnect();
             throw e;
-        }
-    }
-
-    private static int status(HttpURLConnection connection) throws IOException {
-        try {
-            return connection.getResponseCode();
-        } catch (HttpRetryException e) {
-            // How the JDK reports a 401 with a challenge to a streamed request.
-            return e.responseCode();
         }
     }
 

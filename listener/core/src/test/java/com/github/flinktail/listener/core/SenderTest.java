@@ -198,7 +198,6 @@ class SenderTest {
                 if ("Bearer new-token".equals(request.authorization())) {
                     return 200;
                 }
-                // With the challenge that makes the JDK throw instead of answering.
                 exchange.getResponseHeaders().add("WWW-Authenticate", "Bearer");
                 Files.writeString(file, "new-token\n");
                 return 401;
@@ -208,6 +207,21 @@ class SenderTest {
             assertEquals("Bearer old-token", receiver.requests().get(0).authorization());
             assertEquals(2, receiver.requests().size());
             assertEquals(List.of(), log.with("-token"));
+        }
+    }
+
+    @Test
+    void aMissingTokenIsSaidAtOnceAndNotTriedAgainSoon() throws Exception {
+        try (Receiver receiver = new Receiver(); LogLines log = new LogLines()) {
+            receiver.answering((request, exchange) -> {
+                // With a challenge, which the JDK tries to answer by itself.
+                exchange.getResponseHeaders().add("WWW-Authenticate", "Bearer");
+                return 401;
+            });
+            report(Reporter.of("test", receiver.conf()), 0, 1);
+            Receiver.until(() -> log.with("cannot deliver").size() == 1);
+            assertEquals(1, log.with("answer 401; events are kept").size());
+            assertEquals(1, receiver.requests().size());
         }
     }
 
