@@ -3,8 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-GO_SOURCES := $(shell find . -name '*.go' -not -path './tools/*' -not -path './test/plugin/*' 2>/dev/null) go.mod
+GO_SOURCES := $(shell find . -type f \( -name '*.go' -o -name sample.json \) -not -path './tools/*' -not -path './test/*') go.mod
 LISTENER := listener/target/flinktail-status-listener.jar listener/target/flinktail-failure-enricher.jar
 FUZZTIME ?= 1m
 
@@ -24,7 +23,7 @@ demo: build listener ## the same with a real Flink cluster and real jobs
 build: bin/flinktail ## compile bin/flinktail
 
 bin/flinktail: $(GO_SOURCES)
-	go build -trimpath -ldflags "-s -w -X github.com/flinktail/flinktail/internal/cli.version=$(VERSION)" -o $@ .
+	go build -trimpath -ldflags "-s -w" -o $@ .
 
 .PHONY: test
 test: lint unit e2e ## everything: lint, unit tests with the race detector, end-to-end tests
