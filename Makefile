@@ -3,7 +3,6 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
-GO_SOURCES := $(shell find . -type f \( -name '*.go' -o -name sample.json \) -not -path './tools/*' -not -path './test/*') go.mod
 LISTENER := listener/target/flinktail-status-listener.jar listener/target/flinktail-failure-enricher.jar
 FUZZTIME ?= 1m
 
@@ -20,10 +19,8 @@ demo: build listener ## the same with a real Flink cluster and real jobs
 	./test/demo.sh
 
 .PHONY: build
-build: bin/flinktail ## compile bin/flinktail
-
-bin/flinktail: $(GO_SOURCES)
-	go build -trimpath -ldflags "-s -w" -o $@ .
+build: ## compile bin/flinktail
+	go build -trimpath -ldflags "-s -w" -o bin/flinktail .
 
 .PHONY: test
 test: lint unit e2e ## everything: lint, unit tests with the race detector, end-to-end tests
