@@ -15,7 +15,7 @@ run: build ## build and start example.json: recorded events at once, live ones a
 	./bin/flinktail run -config example.json
 
 .PHONY: demo
-demo: build listener ## the same with a real Flink cluster and real jobs
+demo: ## the same with a real Flink cluster and real jobs
 	./test/demo.sh
 
 .PHONY: build
