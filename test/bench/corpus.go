@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// writeCorpus writes n events in flinktail's schema, one JSON object a line, about 640 bytes on average, always the same.
+// writeCorpus writes n events in flinktail's schema, one JSON object a line, about 700 bytes on average, always the same.
 func writeCorpus(path string, n int) error {
 	f, err := os.Create(path)
 	if err != nil {
