@@ -90,6 +90,7 @@ func TestUnreadableFolder(t *testing.T) {
 	const nobody = 65534
 	folder := filepath.Join(scratch, "denied") // not in t.TempDir, which is nobody else's altogether
 	require.NoError(t, os.Mkdir(folder, 0))
+	t.Cleanup(func() { _ = os.Remove(folder) })
 	run := func(args ...string) (int, string) {
 		cmd := exec.Command(binary(t), args...)
 		cmd.Dir = "/"
