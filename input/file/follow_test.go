@@ -239,6 +239,7 @@ func TestIDs(t *testing.T) {
 	rename(t, path, path+".1")
 	r = runWith(t, plugintest.NewContext(t, "input_file"), &queue{}, reading(path+".1")) // its position is lost
 	r.gets(first...)
+	r.settledTo(path + ".1") // so that the next line waits for the truncation to be seen
 	require.NoError(t, os.Truncate(path+".1", 0))
 	r.eventually(func() bool { return storedOffset(t, r.in, path+".1") == 0 })
 	write(t, path+".1", event+event)
