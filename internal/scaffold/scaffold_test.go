@@ -59,8 +59,9 @@ func TestNew(t *testing.T) {
 	require.Contains(t, out.String(), "./bin/flinktail plugins flusher_pulsar\n")
 }
 
+func init() { pipeline.Register("flusher_registered", func() any { return registered{} }) }
+
 func TestRefuses(t *testing.T) {
-	pipeline.Register("flusher_registered", func() any { return registered{} })
 	for name, message := range map[string]string{
 		"pulsar":                 `"pulsar" is not a flusher's name`,
 		"input_pulsar":           `"input_pulsar" is not a flusher's name`,
