@@ -22,7 +22,8 @@ type PartialError struct {
 }
 
 // Failure is one log that was not delivered. Group indexes the list that was passed to Flush, Log the
-// group's Logs. Retryable ones are sent again, the others become dead letters with Err as the reason.
+// group's Logs. Retryable ones are sent again, the others become dead letters with Err as the reason. The Err of a retryable one may be
+// [Blocked] or [Throttle]; what is sent again is then treated as a whole batch with that error is.
 type Failure struct {
 	Group, Log int
 	Err        error

@@ -59,8 +59,10 @@ type Validator interface {
 	Validate() error
 }
 
-// Connector is implemented by a plugin that can try its destination or source: "flinktail validate
-// --connect" calls Connect after Validate, without Init.
+// Connector is implemented by a plugin that can try its destination or source. "flinktail validate --connect" calls Connect after
+// Validate, without Init. At a start the engine calls it for flushers, before Init: an error that is [Blocked] (a wrong password, a certificate that is
+// not trusted, a missing right) ends the start with that cause; any other, such as nobody listening, does not. So Connect makes
+// one attempt and leaves nothing open. It returns soon after the end of ctx.
 type Connector interface {
 	Connect(ctx context.Context) error
 }

@@ -107,6 +107,7 @@ type picky struct {
 	FileName string   `jsonschema_description:"where to"`
 	Refuses  []string `jsonschema_description:"jobs that are refused"`
 	Down     bool
+	Locked   bool
 	Hangs    bool
 	base
 }
@@ -121,6 +122,8 @@ func (p *picky) Connect(ctx context.Context) error {
 		return ctx.Err()
 	case p.Down:
 		return errors.New("dial 127.0.0.1:1:\nrefused")
+	case p.Locked:
+		return pipeline.Blocked(errors.New("wrong password for flinktail"))
 	}
 	return nil
 }

@@ -24,9 +24,11 @@ import (
 type runCommand struct {
 	configAlias
 
-	Once         bool   `help:"Deliver what the inputs that have an end hold, such as files, then exit."`
-	AdminAddress string `placeholder:"HOST:PORT" default:"127.0.0.1:8687" help:"Health, metrics and status; \"off\" for none. With port 0 the chosen one is logged and in DIR/admin.addr. Default: ${default}."`
-	Pprof        bool   `help:"Serve /debug/pprof on the admin address."`
+	Once         bool          `help:"Deliver what the inputs that have an end hold, such as files, then exit."`
+	AdminAddress string        `placeholder:"HOST:PORT" default:"127.0.0.1:8687" help:"Health, metrics and status; \"off\" for none. With port 0 the chosen one is logged and in DIR/admin.addr. Default: ${default}."`
+	StartTimeout time.Duration `placeholder:"DURATION" default:"5s" help:"How long the start waits for destinations to refuse us: a wrong password ends it, an outage does not. 0s: not at all. Default: ${default}."`
+
+	Pprof bool `help:"Serve /debug/pprof on the admin address."`
 }
 
 func (c *runCommand) Run(a *app) error {
@@ -45,6 +47,9 @@ func (c *runCommand) Run(a *app) error {
 	listener, err := c.listen(a.DataDir) // first: nothing is to be undone when the port is in use
 	if err != nil {
 		return err
+	}
+	if err := c.connect(ctx, pipelines, logger); err != nil {
+		return errors.Join(err, c.closeListener(listener, a.DataDir))
 	}
 	metrics := telemetry.New()
 	e, err := engine.New(pipelines, engine.Options{
@@ -67,6 +72,14 @@ func (c *runCommand) Run(a *app) error {
 	}
 	logger.Info("flinktail has stopped, everything is settled")
 	return nil
+}
+
+// connect ends the start when a destination refuses us.
+func (c *runCommand) connect(ctx context.Context, pipelines []*config.Pipeline, logger *slog.Logger) error {
+	if c.StartTimeout <= 0 {
+		return nil
+	}
+	return engine.Connect(ctx, pipelines, c.StartTimeout, logger)
 }
 
 // listen binds the admin address and writes down which one it is; nil when it is off.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/flinktail/flinktail/internal/config"
+	"github.com/flinktail/flinktail/internal/engine"
 	"github.com/flinktail/flinktail/pipeline"
 )
 
@@ -63,21 +64,14 @@ func (a *app) connect(p *config.Pipeline, plugin config.Plugin) bool {
 	return true
 }
 
-// tryConnect gives up on a plugin that does not heed its context, too.
 func tryConnect(c pipeline.Connector) error {
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 	defer cancel()
-	result := make(chan error, 1)
-	go func() { result <- c.Connect(ctx) }()
-	select {
-	case err := <-result:
-		if errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("no answer within %s: %w", connectTimeout, err)
-		}
-		return err
-	case <-time.After(connectTimeout + time.Second):
-		return fmt.Errorf("no answer within %s", connectTimeout)
+	err := engine.TryConnect(ctx, c)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("no answer within %s: %w", connectTimeout, err)
 	}
+	return err
 }
 
 // count is "1 plugin", "2 plugins".

@@ -105,12 +105,14 @@ func (l *lane) settleFailure(b *batch, err error, a *attempt) (rest *batch, paus
 		panicked  *panicError
 	)
 	pause = a.nextPause(r.delivery.Retry)
-	switch {
-	case errors.As(err, &partial) && b.lists(partial):
+	if errors.As(err, &partial) && b.lists(partial) {
 		if b = l.settlePartial(b, partial, a); b == nil {
 			r.setState(StateReady, nil)
 			return nil, 0
 		}
+		err = whyAgain(partial)
+	}
+	switch {
 	case errors.As(err, &permanent):
 		l.deadLetter(b, reasonPermanent, a, err)
 		r.setState(StateReady, nil)
@@ -141,6 +143,26 @@ func (a *attempt) nextPause(retry config.Retry) time.Duration {
 		a.pauses.InitialInterval, a.pauses.MaxInterval, a.pauses.Multiplier = retry.Initial, retry.Max, 2
 	}
 	return a.pauses.NextBackOff()
+}
+
+// whyAgain returns what is said of the logs that are to be sent again: that the destination is blocked, else the longest pause that it asks for.
+func whyAgain(e *pipeline.PartialError) error {
+	var (
+		why      error = e
+		blocked  *pipeline.BlockedError
+		throttle *pipeline.ThrottleError
+		longest  time.Duration
+	)
+	for _, f := range e.Failures {
+		switch {
+		case !f.Retryable:
+		case errors.As(f.Err, &blocked):
+			return f.Err
+		case errors.As(f.Err, &throttle) && throttle.After > longest:
+			why, longest = f.Err, throttle.After
+		}
+	}
+	return why
 }
 
 // lists reports whether e names logs of b, as it must.

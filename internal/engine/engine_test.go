@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -143,6 +144,50 @@ func TestPartialErrorSplitsTheBatch(t *testing.T) {
 		require.EqualValues(t, 2, s.DeadLettered)
 		require.NoError(t, r.stop())
 	})
+}
+
+// What a partial error says of the logs to send again is treated as if it were said of a whole batch.
+func TestPartialErrorThatIsBlockedOrThrottled(t *testing.T) {
+	for name, c := range map[string]struct {
+		errs  []error
+		pause time.Duration
+		state string
+	}{
+		"throttled":            {[]error{pipeline.Throttle(errors.New("busy"), 7*time.Second), pipeline.Throttle(errors.New("busier"), 17*time.Second)}, 17 * time.Second, StateRetrying},
+		"blocked":              {[]error{errors.New("not leader"), pipeline.Blocked(errors.New("no such topic"))}, time.Minute, StateBlocked},
+		"blocked, not as such": {[]error{pipeline.Throttle(errors.New("busy"), time.Hour), fmt.Errorf("send: %w", pipeline.Blocked(errors.New("no such topic")))}, time.Minute, StateBlocked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &fakeFlusher{}
+				f.answer = func(n int, groups []*protocol.LogGroup) error {
+					if n > 1 {
+						return nil
+					}
+					return &pipeline.PartialError{Failures: []pipeline.Failure{
+						{Group: 0, Log: 0, Err: c.errs[0], Retryable: true},
+						{Group: 0, Log: 2, Err: c.errs[1], Retryable: true},
+						{Group: 0, Log: 3, Err: pipeline.Blocked(errors.New("of one that is not sent again"))},
+					}}
+				}
+				r := newRig(t, f)
+				r.config.Flushers[0].Delivery.Retry = config.Retry{Initial: time.Second, Max: time.Minute, MaxElapsed: time.Millisecond}
+				if c.state != StateBlocked { // MaxElapsed does not count while a person is needed
+					r.config.Flushers[0].Delivery.Retry.MaxElapsed = time.Hour
+				}
+				r.start()
+				start := time.Now()
+				settled := r.put("a", 4)
+				synctest.Wait()
+				require.Equal(t, c.state, r.status().Flushers[0].State)
+				require.NoError(t, <-settled)
+				require.Equal(t, c.pause, time.Since(start))
+				require.Equal(t, []string{"a-0", "a-2"}, f.ids())
+				require.Len(t, r.letters(), 1)
+				require.NoError(t, r.stop())
+			})
+		})
+	}
 }
 
 func TestPartialErrorThatListsNothingFailsTheWholeBatch(t *testing.T) {

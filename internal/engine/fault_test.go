@@ -95,6 +95,7 @@ func TestErrorsThatAreFaultsThemselves(t *testing.T) {
 		"nil partial":        (*pipeline.PartialError)(nil),
 		"nil throttle":       (*pipeline.ThrottleError)(nil),
 		"unreadable failure": &pipeline.PartialError{Failures: []pipeline.Failure{{Log: 0, Err: (*pipeline.BlockedError)(nil)}, {Log: 1, Err: errors.New("x")}, {Log: 2, Err: errors.New("x")}}},
+		"unreadable blocked": &pipeline.PartialError{Failures: []pipeline.Failure{{Log: 0, Err: errors.New("x")}, {Log: 1, Err: (*pipeline.BlockedError)(nil), Retryable: true}}},
 		"throttle of zero":   pipeline.Throttle(errors.New("429"), 0),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
@@ -215,6 +216,9 @@ func (r *flusherRunner) flush(groups []*protocol.LogGroup) (err error) {
 	g := r.pipe.config.Global
 	if err = r.flusher.Flush(g.Project, g.Logstore, r.pipe.config.Name, groups); err != nil {
 		_ = err.Error()
+		if partial := (*pipeline.PartialError)(nil); errors.As(err, &partial) {
+			_ = whyAgain(partial).Error()
+		}
 	}
 	return err
 }
