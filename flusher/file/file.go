@@ -36,7 +36,7 @@ const (
 
 // Flusher appends events to files. Its exported fields are the options.
 type Flusher struct {
-	FileName     string `jsonschema:"required" jsonschema_description:"the file to append to; %{field} stands for a field of the event, such as %{cluster} or %{label.team}, made safe for a file name"`
+	FileName     string `jsonschema:"required" jsonschema_description:"the file to append to; %{field} stands for a field of the event, such as %{cluster} or %{label.team}, made safe for a file name, %{+yyyy-MM-dd} for its day in UTC"`
 	Format       string `jsonschema:"enum=ndjson,enum=protobuf" jsonschema_description:"ndjson: one JSON object a line; protobuf: log groups, each behind its length as an unsigned varint"`
 	Rotate       Rotate `jsonschema_description:"when to begin a new file"`
 	Compress     string `jsonschema:"enum=none,enum=gzip" jsonschema_description:"gzip: compress rotated files, in the background"`

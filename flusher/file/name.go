@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/flinktail/flinktail/flusher/internal/appendfile"
+	"github.com/flinktail/flinktail/flusher/internal/pattern"
 	"github.com/flinktail/flinktail/protocol"
 	"github.com/flinktail/flinktail/protocol/flink"
 )
@@ -22,18 +23,17 @@ const (
 	minValue = 24
 )
 
-// fileName is a parsed FileName: literal text and fields in turn.
+// fileName is a parsed FileName.
 type fileName struct {
 	parts []namePart
 }
 
 type namePart struct {
-	literal  string
-	field    string // instead of literal
-	maxBytes int    // of the field's value
+	pattern.Part
+	maxBytes int // of the field's value
 }
 
-// parseFileName reads a FileName such as "/data/%{cluster}/%{kind}.ndjson".
+// parseFileName reads a FileName such as "/data/%{cluster}/%{kind}-%{+yyyy-MM-dd}.ndjson".
 func parseFileName(text string) (*fileName, error) {
 	if text == "" {
 		return nil, errors.New("name the file to write to")
@@ -41,26 +41,16 @@ func parseFileName(text string) (*fileName, error) {
 	if strings.HasSuffix(text, "/") || strings.HasSuffix(text, string(filepath.Separator)) {
 		return nil, fmt.Errorf("%q is a folder; add the name of a file", text)
 	}
+	p, err := pattern.Parse(text)
+	if err != nil {
+		return nil, err
+	}
 	n := &fileName{}
-	for rest := text; rest != ""; {
-		literal, after, found := strings.Cut(rest, "%{")
-		if literal != "" {
-			n.parts = append(n.parts, namePart{literal: literal})
+	for _, part := range p.Parts() {
+		if part.Field == flink.FieldEventID {
+			return nil, fmt.Errorf("%%{%s} would make a file of every event", part.Field)
 		}
-		if !found {
-			break
-		}
-		field, after, closed := strings.Cut(after, "}")
-		switch {
-		case !closed:
-			return nil, fmt.Errorf("%q has a %%{ without its }", text)
-		case field == "":
-			return nil, fmt.Errorf("%q has a %%{} without a field", text)
-		case field == flink.FieldEventTime || field == flink.FieldEventID:
-			return nil, fmt.Errorf("%%{%s} would make a file of every event", field)
-		}
-		n.parts = append(n.parts, namePart{field: field})
-		rest = after
+		n.parts = append(n.parts, namePart{Part: part})
 	}
 	return n, n.limitValues()
 }
@@ -81,17 +71,18 @@ func (n *fileName) limitValues() error {
 	}
 	for i := range n.parts {
 		p := &n.parts[i]
-		if p.field != "" {
+		if p.Field != "" {
 			fields = append(fields, p)
 			continue
 		}
-		before, _, ends := strings.Cut(p.literal, "/")
+		text := p.Literal + p.Layout
+		before, _, ends := strings.Cut(text, "/")
 		literal += len(before)
 		if ends {
 			if err := endElement(); err != nil {
 				return err
 			}
-			literal = len(p.literal) - 1 - strings.LastIndexByte(p.literal, '/')
+			literal = len(text) - 1 - strings.LastIndexByte(text, '/')
 		}
 	}
 	return endElement()
@@ -99,8 +90,8 @@ func (n *fileName) limitValues() error {
 
 // constant returns the path when it has no fields.
 func (n *fileName) constant() (string, bool) {
-	if len(n.parts) == 1 && n.parts[0].field == "" {
-		return n.parts[0].literal, true
+	if len(n.parts) == 1 && n.parts[0].Literal != "" {
+		return n.parts[0].Literal, true
 	}
 	return "", false
 }
@@ -110,7 +101,7 @@ func (n *fileName) fixedPart() string {
 	if path, ok := n.constant(); ok {
 		return path
 	}
-	return filepath.Dir(n.parts[0].literal + "x")
+	return filepath.Dir(n.parts[0].Literal + "x")
 }
 
 // append appends the path for an event. Nothing in the event can lead it out of the folders that FileName names, nor
@@ -118,15 +109,17 @@ func (n *fileName) fixedPart() string {
 func (n *fileName) append(dst []byte, g *protocol.LogGroup, log *protocol.Log) []byte {
 	start := len(dst)
 	for i := range n.parts {
-		p := &n.parts[i]
-		if p.field == "" {
-			dst = append(dst, p.literal...)
-		} else {
-			dst = appendSafe(dst, g.Field(log, p.field), p.maxBytes)
+		switch p := &n.parts[i]; {
+		case p.Field != "":
+			dst = appendSafe(dst, g.Field(log, p.Field), p.maxBytes)
+		case p.Layout != "":
+			dst = log.At().UTC().AppendFormat(dst, p.Layout)
+		default:
+			dst = append(dst, p.Literal...)
 		}
 	}
 	if last := dst[len(dst)-1]; last == 'Z' || last == 'z' || last == 'p' {
-		if n.parts[len(n.parts)-1].field != "" && appendfile.IsRotated(string(dst[start:])) {
+		if n.parts[len(n.parts)-1].Field != "" && appendfile.IsRotated(string(dst[start:])) {
 			dst = append(dst, '_')
 		}
 	}
@@ -179,15 +172,15 @@ func fnv32(s string) uint32 {
 func (n *fileName) glob() string {
 	var b strings.Builder
 	for _, p := range n.parts {
-		if p.field != "" {
+		if p.Literal == "" {
 			b.WriteByte('*')
 			continue
 		}
-		for i := range len(p.literal) {
-			if c := p.literal[i]; strings.IndexByte(`*?[\`, c) >= 0 && os.PathSeparator != '\\' {
+		for i := range len(p.Literal) {
+			if c := p.Literal[i]; strings.IndexByte(`*?[\`, c) >= 0 && os.PathSeparator != '\\' {
 				b.WriteByte('\\')
 			}
-			b.WriteByte(p.literal[i])
+			b.WriteByte(p.Literal[i])
 		}
 	}
 	return b.String()

@@ -12,14 +12,14 @@ import (
 
 // Pattern is literal text, fields and dates in turn. It is safe for concurrent use.
 type Pattern struct {
-	parts []part
+	parts []Part
 }
 
-// A part is one of these.
-type part struct {
-	literal string
-	field   string
-	layout  string // of package time
+// Part is one of its fields.
+type Part struct {
+	Literal string
+	Field   string // name
+	Layout  string // of a date, for package time; its text is as long as the layout
 }
 
 // Parse reads a pattern. "%{field}" stands for a field of the event or a tag of its group, "%{+yyyy.MM.dd}" for its time in UTC.
@@ -29,7 +29,7 @@ func Parse(text string) (*Pattern, error) {
 	for rest := text; rest != ""; {
 		literal, after, found := strings.Cut(rest, "%{")
 		if literal != "" {
-			p.parts = append(p.parts, part{literal: literal})
+			p.parts = append(p.parts, Part{Literal: literal})
 		}
 		if !found {
 			break
@@ -48,19 +48,19 @@ func Parse(text string) (*Pattern, error) {
 	return p, nil
 }
 
-func parsePlace(name string) (part, error) {
+func parsePlace(name string) (Part, error) {
 	if format, ok := strings.CutPrefix(name, "+"); ok {
 		layout, err := dateLayout(format)
-		return part{layout: layout}, err
+		return Part{Layout: layout}, err
 	}
 	name = FieldName(name)
 	switch name {
 	case "":
-		return part{}, errors.New("name a field, such as %{kind}")
+		return Part{}, errors.New("name a field, such as %{kind}")
 	case flink.FieldEventTime:
-		return part{}, errors.New("for the event's time write a date, such as %{+yyyy.MM.dd}")
+		return Part{}, errors.New("for the event's time write a date, such as %{+yyyy.MM.dd}")
 	}
-	return part{field: name}, nil
+	return Part{Field: name}, nil
 }
 
 // FieldName returns the name of a field as flinktail writes it, without iLogtail's "content." or "tag." before it.
@@ -99,13 +99,16 @@ func dateLayout(format string) (string, error) {
 	return layout.String(), nil
 }
 
+// Parts returns what the pattern is made of.
+func (p *Pattern) Parts() []Part { return p.parts }
+
 // Constant returns the text when it is the same for every event.
 func (p *Pattern) Constant() (text string, ok bool) {
 	switch {
 	case len(p.parts) == 0:
 		return "", true
-	case len(p.parts) == 1 && p.parts[0].field == "" && p.parts[0].layout == "":
-		return p.parts[0].literal, true
+	case len(p.parts) == 1 && p.parts[0].Field == "" && p.parts[0].Layout == "":
+		return p.parts[0].Literal, true
 	}
 	return "", false
 }
@@ -113,8 +116,8 @@ func (p *Pattern) Constant() (text string, ok bool) {
 // Fields returns the names of the fields.
 func (p *Pattern) Fields() (names []string) {
 	for _, part := range p.parts {
-		if part.field != "" {
-			names = append(names, part.field)
+		if part.Field != "" {
+			names = append(names, part.Field)
 		}
 	}
 	return names
@@ -131,25 +134,25 @@ func appendValue(dst []byte, value string) []byte { return append(dst, value...)
 func (p *Pattern) AppendFunc(dst []byte, g *protocol.LogGroup, log *protocol.Log, add func(dst []byte, value string) []byte) []byte {
 	for i := range p.parts {
 		switch part := &p.parts[i]; {
-		case part.field != "":
-			dst = add(dst, g.Field(log, part.field))
-		case part.layout != "":
-			dst = log.At().UTC().AppendFormat(dst, part.layout)
+		case part.Field != "":
+			dst = add(dst, g.Field(log, part.Field))
+		case part.Layout != "":
+			dst = log.At().UTC().AppendFormat(dst, part.Layout)
 		default:
-			dst = append(dst, part.literal...)
+			dst = append(dst, part.Literal...)
 		}
 	}
 	return dst
 }
 
-// Glob returns a pattern in which "*" stands for every field and date.
+// Glob returns the text with "*" in place of every field and date.
 func (p *Pattern) Glob() string {
 	var b strings.Builder
 	for _, part := range p.parts {
-		if part.literal == "" {
+		if part.Literal == "" {
 			b.WriteByte('*')
 		}
-		b.WriteString(part.literal)
+		b.WriteString(part.Literal)
 	}
 	return b.String()
 }
