@@ -33,6 +33,13 @@ type Finite interface {
 	ReadOnce()
 }
 
+// Waiter is implemented by an input that takes only so much before it is settled. Waiting reports whether it holds up its source for
+// that now, or is about to; it is asked often, from any goroutine while Run runs. A flusher with "WhenFull": "dead_letter" then gives up what
+// nobody but it has left to deliver, as it does when the queue is full.
+type Waiter interface {
+	Waiting() bool
+}
+
 // Sink is where an input puts its events. It is safe for concurrent use.
 type Sink interface {
 	// Put appends all of the groups, or none. It blocks while the queue is full. An error means

@@ -131,6 +131,13 @@ func (in *Input) Init(c pipeline.Context) error {
 	return nil
 }
 
+// Waiting implements [pipeline.Waiter]: nothing more is read until something is settled.
+func (in *Input) Waiting() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.inflight+chunkSize > maxInflight
+}
+
 // openRegular opens a regular file for reading.
 func openRegular(path string) (*os.File, error) {
 	info, err := os.Stat(path) // first: opening a pipe would wait for its writer

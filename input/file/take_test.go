@@ -99,6 +99,7 @@ func TestInflightIsBounded(t *testing.T) {
 	r := runWith(t, plugintest.NewContext(t, "input_file"), q, reading(path))
 	inflight := func() float64 { return r.context.Gauges()["inflight_bytes"] }
 	r.eventually(func() bool { return inflight() == maxInflight })
+	require.True(t, r.in.Waiting())
 	for len(q.seen()) < 20_000 {
 		require.LessOrEqual(t, inflight(), float64(maxInflight))
 		q.settle(false)
@@ -106,6 +107,7 @@ func TestInflightIsBounded(t *testing.T) {
 	q.settle(false)
 	r.settledTo(path)
 	require.Zero(t, inflight())
+	require.False(t, r.in.Waiting())
 }
 
 func TestReadOnce(t *testing.T) {

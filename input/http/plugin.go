@@ -169,6 +169,11 @@ func (in *Input) Init(c pipeline.Context) error {
 	return nil
 }
 
+// Waiting implements [pipeline.Waiter]: before a post is answered 503 for want of settlement, or 429 for want of memory.
+func (in *Input) Waiting() bool {
+	return in.unsettled.oldest() > in.AckTimeout/2 || in.budget.used.Load() > in.budget.limit/2
+}
+
 func (in *Input) newServer() *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)

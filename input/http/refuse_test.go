@@ -106,6 +106,7 @@ func TestInflightBytesAreShared(t *testing.T) {
 	held := r.in.budget.used.Load()
 	require.NotZero(t, held)
 	require.EqualValues(t, held, r.context.Gauges()["inflight_bytes"])
+	require.True(t, r.in.Waiting())
 
 	r.queue.taken()
 	a := r.ndjson(strings.Repeat(eventA+"\n", 30))
@@ -116,6 +117,7 @@ func TestInflightBytesAreShared(t *testing.T) {
 	r.queue.settle(nil)
 	require.Equal(t, http.StatusOK, (<-answered).StatusCode)
 	r.eventually(func() bool { return r.in.budget.used.Load() == 0 })
+	require.False(t, r.in.Waiting())
 }
 
 // raw opens a connection and writes text as it is.

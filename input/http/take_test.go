@@ -203,6 +203,7 @@ func TestAckTimeout(t *testing.T) {
 	require.Equal(t, "5", a.Header.Get("Retry-After"))
 	require.Contains(t, a.text, "queued")
 	require.Equal(t, []string{"a"}, r.queue.ids(), "the events stay queued")
+	require.True(t, r.in.Waiting())
 
 	// While that post is unsettled others are not even read.
 	r.queue.set(func(q *queue) { q.hold = false })
@@ -214,6 +215,7 @@ func TestAckTimeout(t *testing.T) {
 
 	r.queue.settle(nil)
 	require.Equal(t, http.StatusOK, r.ndjson(eventA).StatusCode)
+	require.False(t, r.in.Waiting())
 }
 
 // untouched is a body that notes when it is read.

@@ -55,7 +55,7 @@ type Delivery struct {
 	Workers     int                 `jsonschema:"minimum=1,maximum=256" jsonschema_description:"batches in flight at once; events of one job stay in order"`
 	Match       map[string]Patterns `jsonschema_description:"only events whose fields match: all fields, one of each field's patterns"`
 	Retry       Retry               `jsonschema_description:"pauses between attempts, growing, with jitter"`
-	WhenFull    string              `jsonschema:"enum=block,enum=dead_letter" jsonschema_description:"what happens when this flusher holds up a full queue: block everybody, or dead_letter its oldest events"`
+	WhenFull    string              `jsonschema:"enum=block,enum=dead_letter" jsonschema_description:"what happens when this flusher alone holds up the inputs, which wait for a full queue or for what they sent to be settled: block everybody, or dead_letter its oldest events"`
 	MaxEventAge time.Duration       `jsonschema_description:"events older than this are dead-lettered instead of delivered; 0 is no limit"`
 }
 

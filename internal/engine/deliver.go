@@ -33,6 +33,8 @@ const (
 	// readyPause is the first pause after IsReady said no; it doubles up to maxReadyPause.
 	readyPause    = 10 * time.Millisecond
 	maxReadyPause = time.Second
+	// holdUpCheck is how often a flusher that may give up events asks whether it holds up inputs.
+	holdUpCheck = 10 * time.Millisecond
 )
 
 // attempt is the state of one batch's delivery.
@@ -299,12 +301,12 @@ func (l *lane) pause(d time.Duration) (reason string) {
 	defer timer.Stop()
 	var full <-chan time.Time
 	if r.delivery.WhenFull == "dead_letter" {
-		check := time.NewTicker(100 * time.Millisecond)
+		check := time.NewTicker(holdUpCheck)
 		defer check.Stop()
 		full = check.C
 	}
 	for {
-		if full != nil && r.holdsUpQueue() {
+		if full != nil && r.holdsUpInputs() {
 			return reasonQueueFull
 		}
 		select {

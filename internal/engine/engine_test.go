@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -343,6 +344,37 @@ func TestWhenFullDeadLettersSparesTheOthers(t *testing.T) {
 		require.NotEmpty(t, r.letters())
 		require.Equal(t, "queue_full", r.letters()[0].Reason)
 		require.NotEmpty(t, dead.ids(), "only as many as it takes")
+	})
+}
+
+// waitingInput says that it waits while so many of its Puts are unsettled.
+type waitingInput struct {
+	*fakeInput
+	waits atomic.Bool
+}
+
+func (w *waitingInput) Waiting() bool { return w.waits.Load() }
+
+// An input that bounds itself never fills the queue; that must not let a dead flusher stall the others.
+func TestWhenFullDeadLettersWhenAnInputWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dead := &fakeFlusher{answer: func(int, []*protocol.LogGroup) error { return errors.New("down") }}
+		kafka := &fakeFlusher{}
+		r := newRig(t, dead, kafka)
+		input := &waitingInput{fakeInput: r.config.Inputs[0].Instance.(*fakeInput)}
+		r.config.Inputs[0].Instance = input
+		r.config.Flushers[0].Delivery.WhenFull = "dead_letter"
+		r.start()
+		settled := r.put("a", 4)
+		time.Sleep(time.Hour)
+		require.Empty(t, r.letters(), "nobody waits")
+		input.waits.Store(true)
+		began := time.Now()
+		require.NoError(t, <-settled)
+		require.LessOrEqual(t, time.Since(began), holdUpCheck)
+		require.Len(t, r.letters(), 4)
+		require.Len(t, kafka.ids(), 4)
+		require.NoError(t, r.stop())
 	})
 }
 

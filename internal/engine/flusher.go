@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -266,10 +267,9 @@ func (r *flusherRunner) setState(state string, err error) {
 	}
 }
 
-// holdsUpQueue reports whether the queue is full and giving up events here would make room: no flusher that blocks has as
-// many left.
-func (r *flusherRunner) holdsUpQueue() bool {
-	if !r.pipe.queue.Full() {
+// holdsUpInputs reports whether inputs have to wait and giving up events here would help: no flusher that blocks has as many left.
+func (r *flusherRunner) holdsUpInputs() bool {
+	if !r.pipe.queue.Full() && !slices.ContainsFunc(r.pipe.inputs, (*inputRunner).waiting) {
 		return false
 	}
 	_, flushers := r.pipe.ledger.snapshot()

@@ -50,3 +50,9 @@ func (r *inputRunner) run(ctx context.Context) {
 	}
 	r.set(InputDone, nil)
 }
+
+// waiting reports whether the input has its source wait until more is settled.
+func (r *inputRunner) waiting() bool {
+	w, ok := r.input.(pipeline.Waiter)
+	return ok && r.status().State == InputRunning && w.Waiting()
+}
