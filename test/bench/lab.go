@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/flinktail/flinktail/test/servers"
 )
 
 // lab runs programs in a folder of its own and measures them.
@@ -25,6 +27,16 @@ type lab struct {
 	binary string
 	corpus string
 	events int
+
+	kafka  *servers.Kafka // nil until a case needs it
+	topics int
+}
+
+// close stops the servers that cases have started.
+func (l *lab) close() {
+	if l.kafka != nil {
+		l.kafka.Stop()
+	}
 }
 
 type process struct {
@@ -88,18 +100,56 @@ func (l *lab) floorFile() (result, error) {
 }
 
 func (l *lab) tailFile(sync string) (result, error) {
-	if err := l.config(map[string]any{"type": "input_file", "detail": map[string]any{"FilePaths": []string{l.corpus}, "From": "beginning"}}, toFile(sync)); err != nil {
+	r, err := l.tailTo(toFile(sync))
+	if err != nil {
+		return r, err
+	}
+	return r, l.requireLines("out.ndjson")
+}
+
+// tailTo has flinktail deliver the corpus from its file, and end.
+func (l *lab) tailTo(flusher map[string]any) (result, error) {
+	if err := l.config(map[string]any{"type": "input_file", "detail": map[string]any{"FilePaths": []string{l.corpus}, "From": "beginning"}}, flusher); err != nil {
 		return result{}, err
 	}
 	p, err := l.run(l.binary, "run", "-config", "bench.json", "-data-dir", "data", "--once", "--admin-address", "off")
 	if err != nil {
 		return result{}, err
 	}
-	r, err := p.end(l)
+	return p.end(l)
+}
+
+// tailElasticsearch delivers the corpus to a sink that answers as Elasticsearch does.
+func (l *lab) tailElasticsearch() (result, error) {
+	s, err := newSink(l.events)
+	if err != nil {
+		return result{}, err
+	}
+	defer s.close()
+	r, err := l.tailTo(map[string]any{
+		"type": "flusher_elasticsearch", "detail": map[string]any{"Addresses": []string{"http://" + s.address}, "Index": "flink"},
+	})
 	if err != nil {
 		return r, err
 	}
-	return r, l.requireLines("out.ndjson")
+	return r, s.missing()
+}
+
+// tailForward receives the corpus over HTTP and sends it on over HTTP, to a sink that stalls for so long at first, and then refuses for so long.
+func tailForward(perPost int, stalled, refused time.Duration) func(*lab) (result, error) {
+	return func(l *lab) (result, error) {
+		s, err := newSink(l.events)
+		if err != nil {
+			return result{}, err
+		}
+		defer s.close()
+		s.outage.stalled, s.outage.refused = stalled, refused
+		r, err := tailHTTP(perPost, map[string]any{"type": "flusher_http", "detail": map[string]any{"RemoteURL": "http://" + s.address}})(l)
+		if err != nil {
+			return r, err
+		}
+		return r, s.missing()
+	}
 }
 
 func toFile(sync string) map[string]any {
@@ -166,7 +216,7 @@ func tailHTTP(perPost int, flusher map[string]any) func(*lab) (result, error) {
 			return result{}, err
 		}
 		r, err := l.post(p, address, perPost, syscall.SIGTERM)
-		if err == nil && flusher["Match"] == nil {
+		if err == nil && flusher["type"] == "flusher_file" && flusher["Match"] == nil {
 			err = l.requireLines("out.ndjson")
 		}
 		return r, err

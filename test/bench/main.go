@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 func main() {
@@ -24,7 +25,7 @@ func main() {
 	}
 	events := flag.Int("n", 1_000_000, "events")
 	runs := flag.Int("runs", 3, "runs of each program, in turn; the medians are printed")
-	cases := flag.String("cases", "A,B100,B1,B100-dropped,start", "which to measure")
+	cases := flag.String("cases", "A,B100,B1,B100-dropped,C,C-outage,De,Dk,Dk-loggroup,start", "which to measure")
 	binary := flag.String("flinktail", "bin/flinktail", "the binary to measure")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -52,6 +53,11 @@ var benchCases = []benchCase{
 	{"B100-synced", "", all, floorHTTP(100), tailHTTP(100, toFile("batch"))},
 	{"B1", "1.5 x floor", tenth, floorHTTP(1), tailHTTP(1, toFile("none"))},
 	{"B100-dropped", "1.5 x floor", all, floorHTTP(100), tailHTTP(100, toNowhere)},
+	{"C", "2.1 x floor, 60 MB", all, floorHTTP(100), tailForward(100, 0, 0)},
+	{"C-outage", "100 MB, nothing lost, nothing twice", all, floorHTTP(100), tailForward(100, 5*time.Second, 5*time.Second)},
+	{"De", "2.5 x floor, 60 MB", all, (*lab).floorFile, (*lab).tailElasticsearch},
+	{"Dk", "3 x floor, 60 MB", all, (*lab).floorFile, tailKafka("json")},
+	{"Dk-loggroup", "1.8 x floor, 60 MB", all, (*lab).floorFile, tailKafka("loggroup")},
 	{"start", "ready in 100 ms, 30 MB idle", all, nil, (*lab).start},
 }
 
@@ -72,6 +78,7 @@ func bench(ctx context.Context, binary string, events, runs int, names []string)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	l := &lab{ctx: ctx, dir: dir, binary: binary, corpus: filepath.Join(dir, "corpus.ndjson")}
+	defer l.close()
 	fmt.Fprintf(os.Stderr, "writing a corpus of %d events\n", events)
 	if err := writeCorpus(l.corpus, events); err != nil {
 		return err

@@ -3,11 +3,15 @@
 package servers
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -30,7 +34,9 @@ func StartProcess(cmd *exec.Cmd, log string) (*Process, error) {
 		cmd.Stdout = out
 	}
 	cmd.Stderr = out
-	cmd.SysProcAttr = childAttributes()
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = childAttributes()
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
@@ -69,34 +75,98 @@ func (p *Process) Tail(lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// Stop ends the process with SIGTERM, after grace with SIGKILL, and waits. It returns whether SIGTERM was enough.
+// Stop ends the process with SIGTERM, after grace with SIGKILL, and waits for it and its children. It returns whether
+// SIGTERM was enough.
 func (p *Process) Stop(grace time.Duration) bool {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // an error means that it has ended
-	select {
-	case <-p.done:
-		return true
-	case <-time.After(grace):
-		p.Kill()
-		return false
+	over := time.After(grace)
+	for p.signal(0) == nil {
+		select {
+		case <-over:
+			p.Kill()
+			return false
+		case <-time.After(5 * time.Millisecond):
+		}
 	}
+	<-p.done
+	return true
 }
 
-// Kill ends the process with SIGKILL and waits.
+// Kill ends the process and its children with SIGKILL and waits for it.
 func (p *Process) Kill() {
-	_ = p.cmd.Process.Kill() // an error means that it has ended
+	_ = p.signal(syscall.SIGKILL) // an error means that it has ended
 	<-p.done
 }
 
-// FreePorts returns n different TCP ports of 127.0.0.1 that nobody listens on.
+// Pause stops the process and its children from running.
+func (p *Process) Pause() error { return p.signal(syscall.SIGSTOP) }
+
+// Resume ends Pause.
+func (p *Process) Resume() error { return p.signal(syscall.SIGCONT) }
+
+// signal reaches the children too: every process leads a group.
+func (p *Process) signal(s syscall.Signal) error {
+	if err := syscall.Kill(-p.PID(), s); err != nil {
+		return fmt.Errorf("send %s to %s: %w", s, p.cmd.Path, err)
+	}
+	return nil
+}
+
+// await polls until the process is as wanted. It is an error when the process ends before.
+func (p *Process) await(ctx context.Context, ready func() bool) error {
+	for !ready() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w:\n%s", ctx.Err(), p.Tail(30))
+		case <-p.done:
+			return fmt.Errorf("it ended:\n%s", p.Tail(30))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// given are the ports that FreePorts has returned.
+var given sync.Map
+
+// FreePorts returns n TCP ports of 127.0.0.1 that nobody listens on, never the same twice. They are below those that
+// systems give to outgoing connections, so that a server that was stopped finds them free when it starts again.
 func FreePorts(n int) ([]int, error) {
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	ports := make([]int, 0, n)
+	for attempt := 0; len(ports) < n; attempt++ {
+		port := 10000 + rand.IntN(20000)
+		if _, taken := given.LoadOrStore(port, true); taken {
+			continue
+		}
+		// To listen would hold the port for a moment longer when another goroutine starts a process just now.
+		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		switch {
+		case errors.Is(err, syscall.ECONNREFUSED):
+			ports = append(ports, port)
+		case err == nil:
+			_ = c.Close() // somebody listens
+		case attempt >= 100:
 			return nil, fmt.Errorf("find a free port: %w", err)
 		}
-		defer l.Close()
-		ports[i] = l.Addr().(*net.TCPAddr).Port
 	}
 	return ports, nil
+}
+
+// awaitFree waits until nobody listens on the ports: what was killed may keep them for a moment.
+func awaitFree(ctx context.Context, ports []int) error {
+	for _, port := range ports {
+		for {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+			if err == nil {
+				_ = l.Close() // nobody has connected
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("wait for port %d: %w", port, err)
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
+	return nil
 }
