@@ -4,7 +4,10 @@
 package all
 
 import (
+	_ "github.com/flinktail/flinktail/flusher/elasticsearch"
 	_ "github.com/flinktail/flinktail/flusher/file"
+	_ "github.com/flinktail/flinktail/flusher/http"
+	_ "github.com/flinktail/flinktail/flusher/kafka"
 	_ "github.com/flinktail/flinktail/flusher/stdout"
 	_ "github.com/flinktail/flinktail/input/file"
 	_ "github.com/flinktail/flinktail/input/http"
