@@ -31,7 +31,7 @@ unit: ## unit tests with the race detector
 
 .PHONY: e2e
 e2e: build deps listener ## end-to-end tests on real servers
-	go test -tags e2e -timeout 30m -v ./test/e2e/...
+	go test -tags e2e -timeout 30m -p 1 -v ./test/e2e/... ./flusher/elasticsearch ./flusher/kafka
 
 .PHONY: lint
 lint: bin/golangci-lint ## golangci-lint, formatting, import rules
