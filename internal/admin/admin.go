@@ -36,7 +36,7 @@ type Server struct {
 func Listen(address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("admin address %s: %w", address, err)
+		return nil, fmt.Errorf("admin address %s: %w; choose another with -admin-address, or \"off\"", address, err)
 	}
 	return l, nil
 }

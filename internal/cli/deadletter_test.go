@@ -21,7 +21,8 @@ func runRefusing(t *testing.T, inputDetail string, jobs ...string) {
 	require.NoError(t, err)
 	inFolder(t, map[string]string{"a.json": sample(t, "input_numbers", inputDetail, `"Refuses":`+string(refuses), "")})
 	r := run("-config", "a.json", "-once", "-admin-address", "off")
-	require.Equal(t, exitOK, r.code, r.stderr)
+	require.Equal(t, exitRunTime, r.code, r.stderr)
+	require.Contains(t, r.stderr, "prints them with the reasons")
 }
 
 // configure rewrites pipeline a.
@@ -108,7 +109,10 @@ func TestListCountsWhatIsUnreadable(t *testing.T) {
 func TestNoDeadLetters(t *testing.T) {
 	inFolder(t, nil)
 	r := run("deadletter", "list")
-	require.Equal(t, result{exitOK, "", "no dead letters in ./data\n"}, r)
+	require.Equal(t, exitRunTime, r.code)
+	require.Contains(t, r.stderr, "there is no folder ./data")
+	require.NoError(t, os.Mkdir("data", 0o700))
+	require.Equal(t, result{exitOK, "", "no dead letters in ./data\n"}, run("deadletter", "list"))
 }
 
 func TestReplayDeliversAndRemoves(t *testing.T) {
@@ -200,9 +204,22 @@ func TestReplaySaysWhatItCannotSend(t *testing.T) {
 	configure(t, "", "")
 	r := replay()
 	require.Equal(t, exitOK, r.code, r.stderr)
-	require.Contains(t, r.stderr, "a/input_numbers: 1 letter kept: what was received is no event; mend it and send it to the input again\n")
+	require.Contains(t, r.stderr, "a/input_numbers: 1 letter kept: what was received could not be read as an event")
 	require.Equal(t, []string{""}, letters(t))
 	require.Equal(t, []string{"job 2 2 2026-01-05T08:00:01Z", "job 3 3 2026-01-05T08:00:02Z", "job 1 1 2026-01-05T08:00:00Z"}, delivered(t))
+}
+
+// Letters of pipelines that are not in -config are none of this replay's business.
+func TestReplayOnlyWhatIsConfigured(t *testing.T) {
+	runRefusing(t, "", "job 1")
+	require.NoError(t, os.Rename("data/a", "data/other"))
+	require.Equal(t, exitRunTime, run("-config", "a.json", "-once", "-admin-address", "off").code)
+	configure(t, "", "")
+	r := replay()
+	require.Equal(t, exitOK, r.code, r.stderr)
+	require.Contains(t, r.stderr, "other/flusher_picky: 1 letter kept: the pipeline is not in a.json\n")
+	require.Contains(t, r.stderr, "a/flusher_picky: 1 of 1 letter delivered and removed\n")
+	require.FileExists(t, "data/other/deadletter/letters-000001.ndjson")
 }
 
 func TestReplayNeedsTheFlusherInTheConfiguration(t *testing.T) {
@@ -265,7 +282,7 @@ func TestEachFlusherGetsItsOwnLetters(t *testing.T) {
 		{"type":"flusher_picky/x","detail":{"FileName":"x","Refuses":["job 1"]}},
 		{"type":"flusher_picky/y","detail":{"FileName":"y","Refuses":["job 1","job 2"]}}]}`
 	write(t, "a.json", text)
-	require.Equal(t, exitOK, run("-config", "a.json", "-once", "-admin-address", "off").code)
+	require.Equal(t, exitRunTime, run("-config", "a.json", "-once", "-admin-address", "off").code)
 	require.NoError(t, os.Remove("x"))
 	require.NoError(t, os.Remove("y"))
 

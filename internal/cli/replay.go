@@ -32,6 +32,7 @@ func (c *replayCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	piles = c.configured(a, piles, pipelines)
 	var errs []error
 	for _, p := range piles {
 		if ctx.Err() != nil {
@@ -45,6 +46,25 @@ func (c *replayCommand) Run(a *app) error {
 		errs = append(errs, errors.New("replay was interrupted"))
 	}
 	return errors.Join(errs...)
+}
+
+// configured leaves out, and says so, the letters of pipelines that are not in the configuration, unless none is.
+func (c *replayCommand) configured(a *app, piles []*pile, pipelines []*config.Pipeline) []*pile {
+	var in, out []*pile
+	for _, p := range piles {
+		if slices.ContainsFunc(pipelines, func(c *config.Pipeline) bool { return c.Name == p.pipeline }) {
+			in = append(in, p)
+		} else {
+			out = append(out, p)
+		}
+	}
+	if len(in) == 0 {
+		return piles
+	}
+	for _, p := range out {
+		fmt.Fprintf(a.stderr, "%s: %s kept: the pipeline is not in %s\n", p.name(), count(p.letters, "letter"), a.Config)
+	}
+	return in
 }
 
 // pile is the letters of one plugin.
@@ -96,7 +116,7 @@ func (c *replayCommand) survey(a *app) ([]*pile, error) {
 // folder: a letter that comes back there stays where it is, one that does not is removed.
 func (p *pile) replay(ctx context.Context, a *app, c *replayCommand, pipelines []*config.Pipeline, logger *slog.Logger) (err error) {
 	if p.noEvents > 0 {
-		fmt.Fprintf(a.stderr, "%s: %s kept: what was received is no event; mend it and send it to the input again\n", p.name(), count(p.noEvents, "letter"))
+		fmt.Fprintf(a.stderr, "%s: %s kept: what was received could not be read as an event (\"deadletter show\" says why); mend that and send it to the input again\n", p.name(), count(p.noEvents, "letter"))
 	}
 	if p.noEvents == p.letters {
 		return nil

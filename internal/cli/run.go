@@ -70,7 +70,12 @@ func (c *runCommand) Run(a *app) error {
 	if err := e.Run(ctx); err != nil {
 		return err
 	}
-	logger.Info("flinktail has stopped, everything is settled")
+	total := e.Totals()
+	logger.Info("flinktail has stopped, everything is settled", "accepted", total.Accepted, "dead_letters", total.DeadLetters)
+	if c.Once && total.DeadLetters > 0 {
+		return fmt.Errorf("%s of %s; \"flinktail deadletter show -data-dir %s\" prints them with the reasons",
+			count(int(total.DeadLetters), "dead letter"), count(int(total.Accepted), "event"), a.DataDir)
+	}
 	return nil
 }
 

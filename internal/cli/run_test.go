@@ -227,7 +227,8 @@ func TestConnectEnds(t *testing.T) {
 func TestDataDirIsWhereEverythingGoes(t *testing.T) {
 	inFolder(t, map[string]string{"a.json": sample(t, "input_numbers", "", `"Refuses":["job 2"]`, "")})
 	r := run("-config", "a.json", "-once", "-admin-address", "off", "-data-dir", "d/e")
-	require.Equal(t, exitOK, r.code, r.stderr)
+	require.Equal(t, exitRunTime, r.code, r.stderr)
+	require.Contains(t, r.stderr, `flinktail: 1 dead letter of 3 events; "flinktail deadletter show -data-dir d/e" prints them with the reasons`)
 	require.FileExists(t, filepath.Join("d", "e", "a", "deadletter", "letters-000001.ndjson"))
 	require.NoDirExists(t, "data")
 }

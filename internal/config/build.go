@@ -137,6 +137,7 @@ func (d *decoder) plugin(n *node, p *Plugin, category pipeline.Category) {
 	if p.Instance != nil {
 		optionNames = fieldNames(optionFields(reflect.TypeOf(p.Instance).Elem()))
 	}
+	misplaced := false
 	d.object(n, beside, p.Path, func(key string) string {
 		switch {
 		case key == "type" || key == "detail":
@@ -144,6 +145,7 @@ func (d *decoder) plugin(n *node, p *Plugin, category pipeline.Category) {
 		case slices.Contains(deliveryNames, key):
 			return "only flushers have this"
 		case slices.Contains(optionNames, key):
+			misplaced = true
 			return fmt.Sprintf(`this is an option of %s; write it inside "detail"`, p.Type)
 		}
 		d.unknownField(p.Path, key, besideNames)
@@ -167,6 +169,9 @@ func (d *decoder) plugin(n *node, p *Plugin, category pipeline.Category) {
 			return ""
 		})
 	}
+	if misplaced {
+		return // that they are missing in detail follows
+	}
 	if validator, ok := p.Instance.(pipeline.Validator); ok {
 		d.invalid(validator.Validate(), path)
 	}
@@ -176,11 +181,12 @@ func (d *decoder) plugin(n *node, p *Plugin, category pipeline.Category) {
 func (d *decoder) pluginType(n *node, p *Plugin, category pipeline.Category) {
 	path := p.Path + ".type"
 	value := n.get("type")
+	if i := slices.IndexFunc(n.entries, func(e entry) bool { return strings.EqualFold(e.key, "type") }); value == nil && i >= 0 {
+		value = n.entries[i].value // the key is reported; the value tells what the rest means
+	}
 	switch {
 	case value == nil:
-		if !slices.ContainsFunc(n.entries, func(e entry) bool { return strings.EqualFold(e.key, "type") }) {
-			d.fail(path, `is missing; name the plugin, such as "%s_…"; "flinktail plugins" lists them`, category)
-		}
+		d.fail(path, `is missing; name the plugin, such as "%s_…"; "flinktail plugins" lists them`, category)
 		return
 	case value.bad:
 		return

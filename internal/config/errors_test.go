@@ -131,7 +131,10 @@ func TestWrongPipeline(t *testing.T) {
 		inputs + "flushers: [{type: flusher_print/../x}]": {`flushers[0].type: the id after "/" may hold letters, digits, ".", "_" and "-"`},
 		inputs + "flushers: [{type: flusher_print}, {type: flusher_print/a}, {type: flusher_print}]": {
 			`flushers[2].type: "flusher_print" is here twice; tell them apart by an id of your choice, such as "flusher_print/3"`},
-		inputs + "flushers: [{type: flusher_probe, Brokers: []}]":          {`flushers[0].Brokers: this is an option of flusher_probe; write it inside "detail"`},
+		inputs + "flushers: [{type: flusher_probe, Brokers: []}]": {`flushers[0].Brokers: this is an option of flusher_probe; write it inside "detail"`},
+		inputs + "flushers: [{Type: flusher_probe, Brokers: []}]": {
+			`flushers[0].Type: unknown field; upper and lower case count, write "type"`,
+			`flushers[0].Brokers: this is an option of flusher_probe; write it inside "detail"`},
 		inputs + "flushers: [{type: flusher_print, detail: {A: 1}}]":       {`flushers[0].detail.A: unknown field; flusher_print has no options`},
 		inputs + "flushers: [{type: flusher_print, detail: []}]":           {`flushers[0].detail: expected an object, found a list`},
 		inputs + "flushers: [{type: flusher_print, details: {}}]":          {`flushers[0].details: unknown field; did you mean "detail"?`},

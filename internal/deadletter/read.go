@@ -34,7 +34,7 @@ func Dir(dataDir, pipeline string) string { return filepath.Join(dataDir, pipeli
 func Pipelines(dataDir string) ([]string, error) {
 	entries, err := os.ReadDir(dataDir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, fmt.Errorf("list dead letters: there is no folder %s; name the data folder with -data-dir", dataDir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list dead letters: %w", err)

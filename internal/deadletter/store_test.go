@@ -320,14 +320,13 @@ func TestRemoveKeepsWhatItDoesNotKnow(t *testing.T) {
 
 func TestPipelines(t *testing.T) {
 	data := t.TempDir()
-	names, err := Pipelines(filepath.Join(data, "missing"))
-	require.NoError(t, err)
-	require.Empty(t, names)
+	_, err := Pipelines(filepath.Join(data, "missing"))
+	require.ErrorContains(t, err, "there is no folder")
 	for _, name := range []string{"b", "a"} {
 		open(t, Dir(data, name), big, big)
 	}
 	require.NoError(t, os.Mkdir(filepath.Join(data, "other"), 0o700))
-	names, err = Pipelines(data)
+	names, err := Pipelines(data)
 	require.NoError(t, err)
 	require.Equal(t, []string{"a", "b"}, names)
 }

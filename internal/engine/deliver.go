@@ -269,6 +269,7 @@ func (l *lane) deadLetter(b *batch, reason string, a *attempt, causes ...error) 
 	}
 	r.pipe.ledger.settled(r.index, n, func(f *FlusherLedger) { f.DeadLettered += n })
 	r.pipe.count("flusher", r.name, "dead_lettered_events_total", "events that became dead letters", reason, n)
+	r.letters.add(reason, fmt.Sprint(causes[0]), n)
 	for _, run := range b.runs {
 		run.entry.Settle(run.events())
 	}

@@ -145,7 +145,7 @@ func (p *pipe) waitForEnd(ctx context.Context, ended <-chan struct{}) {
 	}
 }
 
-// startTicking gives the processors the time once a second.
+// startTicking gives the processors the time once a second, and looks after the inputs.
 func (p *pipe) startTicking(ctx context.Context) (stopped <-chan struct{}) {
 	done := make(chan struct{})
 	go func() {
@@ -156,6 +156,9 @@ func (p *pipe) startTicking(ctx context.Context) (stopped <-chan struct{}) {
 			select {
 			case <-ticker.C:
 				p.tick(ctx)
+				for _, i := range p.inputs {
+					i.noteWaiting()
+				}
 			case <-ctx.Done():
 				return
 			}

@@ -45,6 +45,7 @@ type flusherRunner struct {
 	flushes, failures atomic.Int64
 	abandoned         atomic.Int64 // events that became dead letters because flinktail stopped
 	state             atomic.Pointer[flusherState]
+	letters           *letters
 }
 
 // flusherState is what a person sees of a flusher.
@@ -77,7 +78,7 @@ func newFlusherRunner(p *pipe, index int, c config.Plugin, context *pluginContex
 	r := &flusherRunner{
 		pipe: p, index: index, name: c.Name, flusher: c.Instance.(pipeline.Flusher), delivery: c.Delivery,
 		context: context, log: context.Logger(), cursor: p.queue.Cursor(), seed: maphash.MakeSeed(),
-		urgent: make(chan struct{}), abandon: make(chan struct{}),
+		urgent: make(chan struct{}), abandon: make(chan struct{}), letters: newLetters(context.Logger()),
 	}
 	for field, patterns := range c.Delivery.Match {
 		r.match = append(r.match, fieldMatch{field, patterns})
@@ -257,7 +258,7 @@ func (r *flusherRunner) setState(state string, err error) {
 	}
 	switch state {
 	case StateReady:
-		r.log.Info("delivering again", "after", now.Since.Sub(old.Since).Round(time.Millisecond))
+		r.log.Info("delivering again", "after", now.Since.Sub(old.Since).Round(time.Millisecond).String())
 	case StateBlocked:
 		r.log.Error("blocked: the destination needs a person; retrying slowly, nothing is dropped", "error", text)
 	case StateRetrying:

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"log/slog"
 	"sync/atomic"
 
 	"github.com/flinktail/flinktail/pipeline"
@@ -12,19 +13,24 @@ type inputRunner struct {
 	pipe  *pipe
 	name  string
 	input pipeline.Input
+	log   *slog.Logger
 	state atomic.Pointer[InputStatus]
+
+	letters *letters
+	waits   bool // as last logged; the ticker's own
 }
 
 // States of an input.
 const (
 	InputStarting = "starting"
 	InputRunning  = "running"
+	InputWaiting  = "waiting" // running, and its senders have to wait until more is settled
 	InputDone     = "done"
 	InputFailed   = "failed"
 )
 
-func newInputRunner(p *pipe, name string, input pipeline.Input) *inputRunner {
-	r := &inputRunner{pipe: p, name: name, input: input}
+func newInputRunner(p *pipe, name string, input pipeline.Input, log *slog.Logger) *inputRunner {
+	r := &inputRunner{pipe: p, name: name, input: input, log: log, letters: newLetters(log)}
 	r.set(InputStarting, nil)
 	return r
 }
@@ -37,7 +43,14 @@ func (r *inputRunner) set(state string, err error) {
 	r.state.Store(s)
 }
 
-func (r *inputRunner) status() InputStatus { return *r.state.Load() }
+func (r *inputRunner) status() InputStatus {
+	s := *r.state.Load()
+	if r.waiting() {
+		s.State = InputWaiting
+	}
+	s.LastDeadLetter = r.letters.status()
+	return s
+}
 
 // run returns when the input is done. One that fails does not stop the others: it is logged and makes flinktail not ready.
 func (r *inputRunner) run(ctx context.Context) {
@@ -45,7 +58,7 @@ func (r *inputRunner) run(ctx context.Context) {
 	err := r.pipe.guard(r.name, func() error { return r.input.Run(ctx, &sink{pipe: r.pipe, input: r.name}) })
 	if err != nil {
 		r.set(InputFailed, err)
-		r.pipe.logger.Error("input failed", "pipeline", r.pipe.config.Name, "plugin", r.name, "error", err)
+		r.log.Error("input failed", "error", err)
 		return
 	}
 	r.set(InputDone, nil)
@@ -54,5 +67,19 @@ func (r *inputRunner) run(ctx context.Context) {
 // waiting reports whether the input has its source wait until more is settled.
 func (r *inputRunner) waiting() bool {
 	w, ok := r.input.(pipeline.Waiter)
-	return ok && r.status().State == InputRunning && w.Waiting()
+	return ok && r.state.Load().State == InputRunning && w.Waiting()
+}
+
+// noteWaiting logs when the input's senders begin to wait, and for whom, and when that is over.
+func (r *inputRunner) noteWaiting() {
+	waits := r.waiting()
+	if waits == r.waits {
+		return
+	}
+	r.waits = waits
+	if !waits {
+		r.log.Info("senders go on")
+		return
+	}
+	r.log.Warn("senders have to wait: what they sent is not settled", "because_of", r.pipe.behind())
 }

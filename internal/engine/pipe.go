@@ -97,10 +97,11 @@ func newPipe(c *config.Pipeline, o Options) (p *pipe, err error) {
 		if o.Once {
 			finite.ReadOnce()
 		}
-		if _, err := p.init(plugin, pipeline.CategoryInput, input); err != nil {
+		ctx, err := p.init(plugin, pipeline.CategoryInput, input)
+		if err != nil {
 			return p, err
 		}
-		p.inputs = append(p.inputs, newInputRunner(p, plugin.Name, input))
+		p.inputs = append(p.inputs, newInputRunner(p, plugin.Name, input, ctx.Logger()))
 	}
 	if len(p.inputs) == 0 {
 		return p, errors.New("none of its inputs can be read once and be done; input_file can")
@@ -191,6 +192,11 @@ func (p *pipe) reject(ctx context.Context, input string, raw []byte, reason, det
 	}
 	p.ledger.add(Ledger{Accepted: 1, Rejected: 1})
 	p.count("input", input, "rejected_events_total", "what was received and is no event; it became dead letters", reason, 1)
+	for _, i := range p.inputs {
+		if i.name == input {
+			i.letters.add(reason, detail, 1)
+		}
+	}
 	return nil
 }
 

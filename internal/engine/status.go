@@ -18,11 +18,14 @@ type PipelineStatus struct {
 	Flushers []FlusherStatus `json:"flushers"`
 }
 
-// InputStatus tells whether an input runs: "starting", "running", "done" or "failed".
+// InputStatus tells whether an input runs: "starting", "running", "waiting" (running, and its senders have to wait until
+// more is settled), "done" or "failed".
 type InputStatus struct {
 	Name  string `json:"name"`
 	State string `json:"state"`
 	Error string `json:"error,omitempty"`
+
+	LastDeadLetter *LastDeadLetter `json:"last_dead_letter,omitempty"`
 }
 
 // QueueStatus is how full the queue is.
@@ -44,6 +47,7 @@ type FlusherStatus struct {
 	Flushes   int64     `json:"flushes"`
 	Failures  int64     `json:"failures"`
 	FlusherLedger
+	LastDeadLetter *LastDeadLetter `json:"last_dead_letter,omitempty"`
 }
 
 func (p *pipe) status() PipelineStatus {
@@ -65,7 +69,49 @@ func (p *pipe) status() PipelineStatus {
 		s.Flushers = append(s.Flushers, FlusherStatus{
 			Name: r.name, State: state.State, Since: state.Since, LastError: state.LastError,
 			Flushes: r.flushes.Load(), Failures: r.failures.Load(), FlusherLedger: flushers[i],
+			LastDeadLetter: r.letters.status(),
 		})
 	}
 	return s
+}
+
+// behind names the flushers that have the most to deliver, and why they do not.
+func (p *pipe) behind() []string {
+	_, flushers := p.ledger.snapshot()
+	most := int64(1)
+	for _, f := range flushers {
+		most = max(most, f.Queued)
+	}
+	var names []string
+	for i, r := range p.runners {
+		if flushers[i].Queued < most {
+			continue
+		}
+		s := r.state.Load()
+		name := r.name + " (" + s.State
+		if s.LastError != "" {
+			name += ": " + s.LastError
+		}
+		names = append(names, name+")")
+	}
+	return names
+}
+
+// Totals are what became of all events, over all pipelines.
+type Totals struct {
+	Accepted    int64 // by inputs
+	DeadLetters int64 // of inputs and flushers
+}
+
+// Totals sums up the ledgers. It is safe for concurrent use.
+func (e *Engine) Totals() (t Totals) {
+	for _, p := range e.pipes {
+		in, flushers := p.ledger.snapshot()
+		t.Accepted += in.Accepted
+		t.DeadLetters += in.Rejected
+		for _, f := range flushers {
+			t.DeadLetters += f.DeadLettered
+		}
+	}
+	return t
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 )
@@ -104,7 +105,7 @@ func (p *pipe) undelivered() error {
 	var errs []error
 	for i, f := range flushers {
 		if n := p.runners[i].abandoned.Load(); n > 0 {
-			errs = append(errs, fmt.Errorf("%s: %d events could not be delivered in time and are in the dead letters; \"flinktail deadletter replay\" sends them", p.runners[i].name, n))
+			errs = append(errs, fmt.Errorf("%s: %d events could not be delivered in time and are in the dead letters; \"flinktail deadletter replay -config … -data-dir %s\" sends them", p.runners[i].name, n, filepath.Dir(p.dataDir)))
 		}
 		if f.Queued > 0 {
 			errs = append(errs, fmt.Errorf("%s: %d events are lost, not even a dead letter could be written", p.runners[i].name, f.Queued))
