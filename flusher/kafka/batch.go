@@ -50,9 +50,9 @@ type batch struct {
 	byTopic map[string]int
 	scratch []byte
 
-	// loggroup: the group at hand
+	// loggroup
 	shares  []share
-	byShare map[uint64]int // by the hash of topic and key
+	byShare map[uint64]int // the last one, by the hash of topic and key
 
 	lots     []lot // the first usedLots ones are this batch's
 	usedLots int
@@ -83,7 +83,8 @@ type topicUse struct {
 	name       string
 	partitions []*partition
 	lots       []int // for each partition the index of its lot, -1: none
-	random     int   // the partition of records without a key
+	first      int   // the partition of records without a key, and roundrobin's first
+	records    int   // so many were spread round
 	err        error
 }
 
@@ -101,6 +102,7 @@ func (b *batch) reset() {
 	}
 	clear(b.failures)
 	clear(b.byTopic)
+	clear(b.byShare)
 	for i := range b.topics[:b.used] {
 		u := &b.topics[i]
 		*u = topicUse{lots: u.lots[:0]}
@@ -108,7 +110,7 @@ func (b *batch) reset() {
 	for i := range b.lots[:b.usedLots] {
 		b.lots[i].reset()
 	}
-	b.total, b.used, b.usedLots = 0, 0, 0
+	b.total, b.used, b.usedLots, b.shares = 0, 0, 0, b.shares[:0]
 	b.failures, b.data, b.specs, b.parts, b.places = b.failures[:0], b.data[:0], b.specs[:0], b.parts[:0], b.places[:0]
 }
 
@@ -124,6 +126,7 @@ func (b *batch) encode(groups []*protocol.LogGroup) {
 			b.encodeLog(gi, i, g, log)
 		}
 	}
+	b.encodeShares()
 }
 
 // encodeLog makes the record of one event.

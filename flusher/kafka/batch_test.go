@@ -225,6 +225,7 @@ func TestRecordsAllocateNothing(t *testing.T) {
 					b.spread(f)
 					for i := range b.lots[:b.usedLots] {
 						b.lots[i].next(b)
+						b.lots[i].producer = anonymous
 						data, err = request.appendBatch(data[:0], f, b, &b.lots[i])
 						require.NoError(t, err)
 					}
@@ -251,4 +252,35 @@ func BenchmarkRecords(b *testing.B) {
 			}
 		})
 	}
+}
+
+// A group that comes again in parts makes the same records, and events of a key never overtake one another.
+func TestGroupsShareRecords(t *testing.T) {
+	f := newFlusher(func(f *Flusher) { f.Format, f.Key = FormatLogGroup, "%{job_id}" })
+	part := func(tag string, numbers ...int) *protocol.LogGroup {
+		var lines []string
+		for _, n := range numbers {
+			lines = append(lines, fmt.Sprintf(`{"event_id":"%d","job_id":"%c"}`, n, 'a'+n%2))
+		}
+		g := group(t, lines...)[0]
+		name := "namespace"
+		g.LogTags = []*protocol.LogTag{{Key: &name, Value: &tag}}
+		return g
+	}
+	ids := func(groups ...*protocol.LogGroup) (all []string) {
+		b := encoded(t, f, groups...)
+		for _, r := range decoded(t, b) {
+			g, err := protocol.UnmarshalGroup(r.Value)
+			require.NoError(t, err)
+			text := string(r.Key) + "@" + g.LogTags[0].GetValue() + ":"
+			for _, log := range g.Logs {
+				text += " " + protocol.Value(log, flink.FieldEventID)
+			}
+			all = append(all, text)
+		}
+		return all
+	}
+	require.Equal(t, []string{"a@x: 0 2 4", "b@x: 1 3"}, ids(part("x", 0, 1, 2, 3, 4)))
+	require.Equal(t, []string{"b@x: 1 3"}, ids(part("x", 1), part("x", 3)))
+	require.Equal(t, []string{"a@x: 0", "a@y: 2 4", "a@x: 6"}, ids(part("x", 0), part("y", 2), part("y", 4), part("x", 6)))
 }

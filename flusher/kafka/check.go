@@ -9,8 +9,6 @@ import (
 
 // check is one attempt to reach what the flusher needs, without producing.
 func (c *cluster) check(ctx context.Context, l *layout) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	name, ok := l.topic.Constant()
 	if !ok {
 		return c.anyBroker(ctx, ping)
@@ -18,12 +16,12 @@ func (c *cluster) check(ctx context.Context, l *layout) error {
 	if err := c.look(ctx, []string{name}, true); err != nil {
 		return err
 	}
-	t := c.topics[name]
-	if t.passing && isBlocked(t.err) && c.options.CreateTopics.Partitions != 0 {
+	if c.options.CreateTopics.Partitions != 0 && c.isMissing(name) {
 		if err := c.createOne(ctx, name, true); err != nil {
 			return err
 		}
 	}
+	t := c.topics[name]
 	if t.err != nil {
 		return t.err
 	}

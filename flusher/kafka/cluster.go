@@ -1,9 +1,11 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -29,30 +31,39 @@ type cluster struct {
 	tokens  *tokens
 	ctx     context.Context
 
-	mu         sync.Mutex // held while topics are looked up
+	looking chan struct{} // holds one token; who took it may look topics up
+
+	mu         sync.Mutex // never held while a broker is waited for
 	closed     bool
 	links      map[string]*link
 	addresses  map[int32]string // of brokers
 	controller int32
-	topics     map[string]*topic
+	topics     map[string]*topic // changed by who is looking
 }
 
 // topic is what is known of a topic.
 type topic struct {
 	partitions []*partition // replaced, never changed
 	looked     time.Time
+	used       time.Time
 	err        error // why it cannot be used
 	passing    bool  // err may pass by itself
 }
 
+// forgetAfter is when a topic that nobody uses any more is forgotten: its name may hold a date, or a job's id.
+const forgetAfter = time.Hour
+
 func newCluster(ctx context.Context, options *Flusher) *cluster {
-	return &cluster{
+	c := &cluster{
 		options: options, ctx: ctx,
 		tokens:    &tokens{ctx: ctx, options: &options.Authentication.SASL, timeout: options.Timeout},
+		looking:   make(chan struct{}, 1),
 		links:     map[string]*link{},
 		addresses: map[int32]string{},
 		topics:    map[string]*topic{},
 	}
+	c.looking <- struct{}{}
+	return c
 }
 
 // config returns sarama's configuration, with certificates as they are now.
@@ -69,14 +80,13 @@ var errClosed = errors.New("the connection to Kafka is closed")
 
 // link returns the connection to address, a new one if need be.
 func (c *cluster) link(address string) (*link, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.closed {
 		return nil, errClosed
 	}
-	if l := c.links[address]; l != nil {
-		if !l.isSevered() {
-			return l, nil
-		}
-		c.drop(l)
+	if l := c.links[address]; l != nil && !l.isSevered() {
+		return l, nil
 	}
 	config, err := c.config()
 	if err != nil {
@@ -89,38 +99,25 @@ func (c *cluster) link(address string) (*link, error) {
 	return l, err
 }
 
-// drop forgets a link.
+// drop closes a link and forgets it.
 func (c *cluster) drop(l *link) {
+	c.mu.Lock()
 	if c.links[l.address] == l {
 		delete(c.links, l.address)
 	}
+	c.mu.Unlock()
 	l.close()
-}
-
-// lost is drop for who does not hold the lock.
-func (c *cluster) lost(l *link) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.drop(l)
 }
 
 // leader returns the connection to the leader of p.
 func (c *cluster) leader(p *partition) (*link, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	address, ok := c.addresses[p.leader]
+	c.mu.Unlock()
 	if !ok {
 		return nil, fmt.Errorf("partition %d of topic %q: %w", p.id, p.topic, sarama.ErrLeaderNotAvailable)
 	}
 	return c.link(address)
-}
-
-// isCurrent reports whether p still is a partition of its topic, which may have been created again with fewer.
-func (c *cluster) isCurrent(p *partition) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	t := c.topics[p.topic]
-	return t != nil && int(p.id) < len(t.partitions) && t.partitions[p.id] == p
 }
 
 // outdated says that a topic has to be looked up again.
@@ -134,17 +131,19 @@ func (c *cluster) outdated(name string) {
 
 // resolve fills in the partitions of each topic, or why it has none. An error says that no broker could be asked.
 func (c *cluster) resolve(ctx context.Context, uses []topicUse) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	names := c.fill(uses)
+	if len(names) == 0 {
+		return nil
+	}
+	select {
+	case <-c.looking:
+		defer func() { c.looking <- struct{}{} }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	for began := time.Now(); ; {
-		var names []string
-		for i := range uses {
-			if t := c.topics[uses[i].name]; t == nil || t.err != nil || time.Since(t.looked) >= c.options.Metadata.RefreshFrequency {
-				names = append(names, uses[i].name)
-			}
-		}
-		if len(names) == 0 {
-			break
+		if names = c.fill(uses); len(names) == 0 {
+			return nil
 		}
 		if err := c.look(ctx, names, false); err != nil {
 			return err
@@ -154,8 +153,9 @@ func (c *cluster) resolve(ctx context.Context, uses []topicUse) error {
 				return err
 			}
 		}
-		if !slices.ContainsFunc(names, func(name string) bool { return c.topics[name].passing }) || time.Since(began) >= settleTime {
-			break
+		if !c.isAnyPassing(names) || time.Since(began) >= settleTime {
+			c.fill(uses)
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -163,11 +163,31 @@ func (c *cluster) resolve(ctx context.Context, uses []topicUse) error {
 		case <-time.After(settlePause):
 		}
 	}
+}
+
+// fill fills in what is known, and returns the names of the topics that have to be looked up.
+func (c *cluster) fill(uses []topicUse) (unknown []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
 	for i := range uses {
-		t := c.topics[uses[i].name]
-		uses[i].partitions, uses[i].err = t.partitions, t.err
+		u := &uses[i]
+		t := c.topics[u.name]
+		if t == nil || t.err != nil || now.Sub(t.looked) >= c.options.Metadata.RefreshFrequency {
+			unknown = append(unknown, u.name)
+		}
+		if t != nil {
+			t.used = now
+			u.partitions, u.err = t.partitions, t.err
+		}
 	}
-	return nil
+	return unknown
+}
+
+func (c *cluster) isAnyPassing(names []string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(names, func(name string) bool { return c.topics[name].passing })
 }
 
 // look asks a broker for topics, the next one if it does not answer.
@@ -186,6 +206,8 @@ func (c *cluster) look(ctx context.Context, names []string, withRights bool) err
 	if err != nil {
 		return err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	clear(c.addresses)
 	for _, b := range answer.Brokers {
 		c.addresses[b.ID()] = b.Addr()
@@ -194,6 +216,7 @@ func (c *cluster) look(ctx context.Context, names []string, withRights bool) err
 	for _, t := range answer.Topics {
 		c.learn(t, withRights)
 	}
+	c.forget(time.Now().Add(-forgetAfter))
 	for _, name := range names {
 		if c.topics[name] == nil {
 			return fmt.Errorf("the brokers say nothing about topic %q", name)
@@ -202,21 +225,19 @@ func (c *cluster) look(ctx context.Context, names []string, withRights bool) err
 	return nil
 }
 
+// forget forgets the topics that nobody has used since then.
+func (c *cluster) forget(since time.Time) {
+	maps.DeleteFunc(c.topics, func(_ string, t *topic) bool {
+		return t.used.Before(since) && t.looked.Before(since) &&
+			!slices.ContainsFunc(t.partitions, func(p *partition) bool { return !p.isIdle() })
+	})
+}
+
 // anyBroker makes a request to a broker that is connected, else to any.
 func (c *cluster) anyBroker(ctx context.Context, send func(*sarama.Broker) error) error {
-	var addresses []string
-	for address := range c.links {
-		addresses = append(addresses, address)
-	}
-	for _, i := range rand.Perm(len(c.options.Brokers)) {
-		addresses = append(addresses, c.options.Brokers[i])
-	}
-	for _, address := range c.addresses {
-		addresses = append(addresses, address)
-	}
 	var errs []error
 	tried := map[string]bool{}
-	for _, address := range addresses {
+	for _, address := range c.known() {
 		if tried[address] {
 			continue
 		}
@@ -239,6 +260,17 @@ func (c *cluster) anyBroker(ctx context.Context, send func(*sarama.Broker) error
 	return &outageError{errors.Join(errs...)}
 }
 
+// known returns the brokers' addresses, those first that are connected.
+func (c *cluster) known() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	addresses := slices.Collect(maps.Keys(c.links))
+	for _, i := range rand.Perm(len(c.options.Brokers)) {
+		addresses = append(addresses, c.options.Brokers[i])
+	}
+	return slices.AppendSeq(addresses, maps.Values(c.addresses))
+}
+
 // outageError says that no broker could be reached.
 type outageError struct{ err error }
 
@@ -250,7 +282,7 @@ func isOutage(err error) bool {
 	return errors.As(err, &outage)
 }
 
-// learn takes over what a broker says about a topic.
+// learn takes over what a broker says about a topic. The caller holds the lock.
 func (c *cluster) learn(m *sarama.TopicMetadata, withRights bool) {
 	t := c.topics[m.Name]
 	if t == nil {
@@ -261,7 +293,7 @@ func (c *cluster) learn(m *sarama.TopicMetadata, withRights bool) {
 	switch m.Err {
 	case sarama.ErrNoError:
 	case sarama.ErrUnknownTopicOrPartition:
-		t.err, t.passing = pipeline.Blocked(fmt.Errorf("topic %q does not exist", m.Name)), true
+		t.err, t.passing = pipeline.Blocked(fmt.Errorf("topic %q does not exist; create it, or set CreateTopics", m.Name)), true
 		return
 	case sarama.ErrTopicAuthorizationFailed:
 		t.err = c.missingRight("Describe", m.Name, m.Err)
@@ -273,7 +305,7 @@ func (c *cluster) learn(m *sarama.TopicMetadata, withRights bool) {
 		t.err, t.passing = fmt.Errorf("topic %q: %w", m.Name, m.Err), true
 		return
 	}
-	if withRights && m.TopicAuthorizedOperations != noOperations && m.TopicAuthorizedOperations&(1<<sarama.AclOperationWrite) == 0 {
+	if withRights && m.Version >= 8 && m.TopicAuthorizedOperations != noOperations && m.TopicAuthorizedOperations&(1<<sarama.AclOperationWrite) == 0 {
 		t.err = c.missingRight("Write", m.Name, sarama.ErrTopicAuthorizationFailed)
 		return
 	}
@@ -281,17 +313,18 @@ func (c *cluster) learn(m *sarama.TopicMetadata, withRights bool) {
 		t.err, t.passing = fmt.Errorf("topic %q: %w", m.Name, sarama.ErrLeaderNotAvailable), true
 		return
 	}
+	slices.SortFunc(m.Partitions, func(x, y *sarama.PartitionMetadata) int { return cmp.Compare(x.ID, y.ID) })
 	partitions := make([]*partition, len(m.Partitions))
 	copy(partitions, t.partitions) // of a topic that was created again, too: a broker that does not know a producer takes its number
-	for _, p := range m.Partitions {
-		if int(p.ID) >= len(partitions) {
+	for i, p := range m.Partitions {
+		if int(p.ID) != i {
 			t.err, t.passing = fmt.Errorf("topic %q: the brokers do not name all of its partitions", m.Name), true
 			return
 		}
-		if partitions[p.ID] == nil {
-			partitions[p.ID] = newPartition(m.Name, p.ID)
+		if partitions[i] == nil {
+			partitions[i] = newPartition(m.Name, p.ID)
 		}
-		partitions[p.ID].leader = p.Leader
+		partitions[i].leader = p.Leader
 	}
 	t.partitions = partitions
 }
@@ -307,9 +340,10 @@ func (c *cluster) missingRight(operation, topic string, err error) error {
 // close cuts every connection.
 func (c *cluster) close() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.closed = true
-	for _, l := range c.links {
+	links := slices.Collect(maps.Values(c.links))
+	c.mu.Unlock()
+	for _, l := range links {
 		c.drop(l)
 	}
 }

@@ -13,7 +13,7 @@ import (
 // create creates those of the topics that do not exist. What is wrong with one is its err; resolve looks at the others again.
 func (c *cluster) create(ctx context.Context, names []string) error {
 	for _, name := range names {
-		if t := c.topics[name]; !t.passing || !isBlocked(t.err) {
+		if !c.isMissing(name) {
 			continue
 		}
 		if err := c.createOne(ctx, name, false); err != nil {
@@ -23,10 +23,24 @@ func (c *cluster) create(ctx context.Context, names []string) error {
 	return nil
 }
 
+// isMissing reports whether the brokers say that a topic does not exist.
+func (c *cluster) isMissing(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.topics[name]
+	return t.passing && isBlocked(t.err)
+}
+
+func (c *cluster) controllerAddress() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.addresses[c.controller]
+}
+
 // createOne creates a topic, or only asks whether that is possible.
 func (c *cluster) createOne(ctx context.Context, name string, onlyAsk bool) error {
-	address, ok := c.addresses[c.controller]
-	if !ok {
+	address := c.controllerAddress()
+	if address == "" {
 		return nil // an election; the topic is still missing
 	}
 	detail := &sarama.TopicDetail{
@@ -49,6 +63,8 @@ func (c *cluster) createOne(ctx context.Context, name string, onlyAsk bool) erro
 		}
 		return fmt.Errorf("create topic %q: %w", name, err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	t, result := c.topics[name], answer.TopicErrors[name]
 	if result == nil {
 		result = &sarama.TopicError{Err: sarama.ErrUnknown}
@@ -61,9 +77,22 @@ func (c *cluster) createOne(ctx context.Context, name string, onlyAsk bool) erro
 	case sarama.ErrTopicAuthorizationFailed, sarama.ErrClusterAuthorizationFailed:
 		t.err, t.passing = c.missingRight("Create", name, result.Err), false
 	default:
-		t.err, t.passing = pipeline.Blocked(fmt.Errorf("create topic %q: %w", name, result)), false
+		err := fmt.Errorf("create topic %q: %w", name, result)
+		if isOfSettings(result.Err) {
+			err = pipeline.Blocked(err)
+		}
+		t.err, t.passing = err, false
 	}
 	return nil
+}
+
+// isOfSettings tells the errors that a person has to mend from those that pass.
+func isOfSettings(code sarama.KError) bool {
+	switch code {
+	case sarama.ErrInvalidPartitions, sarama.ErrInvalidReplicationFactor, sarama.ErrInvalidReplicaAssignment:
+		return true
+	}
+	return judge(code) == blocked
 }
 
 func isBlocked(err error) bool {

@@ -37,7 +37,7 @@ func judge(code sarama.KError) verdict {
 		return disowned
 	case sarama.ErrMessageSizeTooLarge, sarama.ErrMessageSetSizeTooLarge:
 		return tooLarge
-	case sarama.ErrInvalidRecord, sarama.ErrInvalidMessageSize:
+	case sarama.ErrInvalidRecord:
 		return invalid
 	case sarama.ErrTopicAuthorizationFailed, sarama.ErrClusterAuthorizationFailed, sarama.ErrTransactionalIDAuthorizationFailed,
 		sarama.ErrSASLAuthenticationFailed, sarama.ErrUnsupportedSASLMechanism, sarama.ErrIllegalSASLState, sarama.ErrSecurityDisabled,
@@ -68,9 +68,12 @@ func (c *cluster) refusal(err error) error {
 	case isBlocked(err):
 		return err
 	case errors.Is(err, sarama.ErrSASLAuthenticationFailed):
+		c.tokens.forget()
 		return pipeline.Blocked(fmt.Errorf("%s is refused: %w", c.options.Authentication.identity(), err))
+	case errors.Is(err, sarama.ErrIllegalSASLState):
+		return pipeline.Blocked(fmt.Errorf("%w (does this listener take SASL? check the port and Authentication)", err))
 	case client.Refused(err), errors.As(err, &code) && judge(code) == blocked:
-		return pipeline.Blocked(err)
+		return pipeline.Blocked(client.Hint(err))
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ func TestJudge(t *testing.T) {
 	list(moved, 3, 5, 6, 56, 74, 75, 100, 103)
 	list(disowned, 45, 47, 49, 59, 90)
 	list(tooLarge, 10, 18)
-	list(invalid, 4, 87)
+	list(invalid, 87)
 	list(blocked, 17, 21, 29, 31, 32, 33, 34, 35, 40, 42, 43, 44, 48, 53, 54, 58, 76)
 	for code := sarama.KError(-1); code < 200; code++ {
 		v, ok := want[code]

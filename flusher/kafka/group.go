@@ -10,39 +10,35 @@ import (
 	"github.com/flinktail/flinktail/protocol"
 )
 
-// share is the part of a group that has a topic and a key in common.
+// share is a part of the groups whose events have topic and key in common, and so has all that the groups have beside their events.
 type share struct {
 	topic  int
 	key    span
-	logs   []span // encoded, in the batch's data
-	places []int  // of them in the group
+	rest   span   // what the groups have beside their events, encoded
+	logs   []span // encoded
+	places []place
 }
 
-// encodeGroup makes the records of a group: one for its events that share topic and key, or several when they are too large for
-// one. Every event is encoded while it is looked at, because events are larger than the processor's caches.
+// encodeGroup sorts the events of a group into shares. Every event is encoded while it is looked at, because events are larger
+// than the processor's caches.
 func (b *batch) encodeGroup(gi int, g *protocol.LogGroup) {
 	if len(g.Logs) == 0 {
 		return
 	}
 	rest, groupErr := b.append(func(dst []byte) ([]byte, error) { return protocol.AppendGroup(dst, subgroup(g, nil)) })
-	clear(b.byShare)
-	b.shares = b.shares[:0]
 	for i, log := range g.Logs {
-		s := b.shareOf(g, log)
+		s := b.shareOf(g, log, rest)
 		encoded, err := b.append(func(dst []byte) ([]byte, error) { return appendLog(dst, log) })
 		if err = cmp.Or(groupErr, err); err != nil {
 			b.fail(b.addPlace(gi, i), err, false)
 			continue
 		}
-		s.logs, s.places = append(s.logs, encoded), append(s.places, i)
-	}
-	for i := range b.shares {
-		b.encodeShare(gi, &b.shares[i], rest)
+		s.logs, s.places = append(s.logs, encoded), append(s.places, place{gi, i})
 	}
 }
 
-// shareOf returns the share of an event, which may be a new one.
-func (b *batch) shareOf(g *protocol.LogGroup, log *protocol.Log) *share {
+// shareOf returns the share of an event, which may be a new one. Only the last share of a key is added to, to keep the order.
+func (b *batch) shareOf(g *protocol.LogGroup, log *protocol.Log, rest span) *share {
 	topic := b.topicOf(g, log)
 	from := len(b.data)
 	b.data = b.layout.appendKey(b.data, g, log)
@@ -54,6 +50,9 @@ func (b *batch) shareOf(g *protocol.LogGroup, log *protocol.Log) *share {
 			break
 		}
 		if s := &b.shares[i]; s.topic == topic && string(s.key.of(b.data)) == string(key) {
+			if s.rest != rest && string(s.rest.of(b.data)) != string(rest.of(b.data)) {
+				break
+			}
 			b.data = b.data[:from]
 			return s
 		}
@@ -67,26 +66,29 @@ func (b *batch) shareOf(g *protocol.LogGroup, log *protocol.Log) *share {
 		b.shares = append(b.shares, share{})
 	}
 	s := &b.shares[n]
-	s.topic, s.key, s.logs, s.places = topic, span{from, len(b.data)}, s.logs[:0], s.places[:0]
+	*s = share{topic: topic, key: span{from, len(b.data)}, rest: rest, logs: s.logs[:0], places: s.places[:0]}
 	return s
 }
 
-// encodeShare packs the share's events into as few records as MaxMessageBytes allows; rest is what the group has beside its logs.
-func (b *batch) encodeShare(gi int, s *share, rest span) {
-	room := b.layout.limit - b.sizeOf(&spec{key: s.key}) - rest.size()
-	for from := 0; from < len(s.logs); {
-		r := spec{topic: s.topic, key: s.key, parts: span{from: len(b.parts)}, places: span{from: len(b.places)}}
-		to := from
-		for to < len(s.logs) && (to == from || r.value+s.logs[to].size() <= room) {
-			r.value += s.logs[to].size()
-			b.places = append(b.places, place{gi, s.places[to]})
-			to++
+// encodeShares packs the events of every share into as few records as MaxMessageBytes allows.
+func (b *batch) encodeShares() {
+	for i := range b.shares {
+		s := &b.shares[i]
+		room := b.layout.limit - b.sizeOf(&spec{key: s.key}) - s.rest.size()
+		for from := 0; from < len(s.logs); {
+			r := spec{topic: s.topic, key: s.key, parts: span{from: len(b.parts)}, places: span{from: len(b.places)}}
+			to := from
+			for to < len(s.logs) && (to == from || r.value+s.logs[to].size() <= room) {
+				r.value += s.logs[to].size()
+				to++
+			}
+			b.parts = append(append(b.parts, s.logs[from:to]...), s.rest)
+			b.places = append(b.places, s.places[from:to]...)
+			r.value += s.rest.size()
+			r.parts.to, r.places.to = len(b.parts), len(b.places)
+			b.add(r)
+			from = to
 		}
-		b.parts = append(append(b.parts, s.logs[from:to]...), rest)
-		r.value += rest.size()
-		r.parts.to, r.places.to = len(b.parts), len(b.places)
-		b.add(r)
-		from = to
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,15 +48,15 @@ type Flusher struct {
 	ClientID string   `jsonschema_description:"the name under which the brokers know this client, in their logs and quotas"`
 
 	Key             string   `jsonschema_description:"the records' key, a pattern as in Topic; without it cluster and job id, else cluster, namespace and resource"`
-	HashKeys        []string `jsonschema_description:"fields whose values make the key, instead of Key"`
-	PartitionerType string   `jsonschema:"enum=hash,enum=random,enum=roundrobin" jsonschema_description:"hash: the key decides, as with Kafka's Java clients; random: each batch goes to a partition of its own; roundrobin: each record goes to the next one. Only hash keeps the order of a job's events"`
+	HashKeys        []string `jsonschema_description:"fields whose values make the key, instead of Key; when an event has none of them, the default key"`
+	PartitionerType string   `jsonschema:"enum=hash,enum=random,enum=roundrobin" jsonschema_description:"hash: the key decides, as with Kafka's Java clients; random: each batch goes to one partition; roundrobin: each record goes to the next one. Only hash keeps the order of a job's events"`
 	Headers         []Header `jsonschema_description:"headers of every record, beside those that a json record has: event_id, kind and cluster"`
 
 	Compression      string        `jsonschema:"enum=none,enum=gzip,enum=snappy,enum=lz4,enum=zstd" jsonschema_description:"how batches of records are compressed"`
 	CompressionLevel int           `jsonschema:"minimum=0,maximum=9" jsonschema_description:"for gzip and zstd, 1 is the fastest; 0 is 1 for zstd and 6 for gzip"`
 	MaxMessageBytes  pipeline.Size `jsonschema:"minimum=1" jsonschema_description:"largest batch of records for a partition, before compression, and so the largest record; at most the brokers' message.max.bytes"`
 	RequiredAcks     int           `jsonschema_description:"-1: a record is delivered when all in-sync replicas have it; 1: when the partition's leader has it, which may lose it"`
-	Idempotent       bool          `jsonschema_description:"the brokers recognise a batch that is sent again and store it once; needs RequiredAcks -1"`
+	Idempotent       bool          `jsonschema_description:"the brokers recognise a batch that is sent again and store it once; only with RequiredAcks -1"`
 
 	Timeout       time.Duration `jsonschema_description:"longest wait for a connection and for an answer"`
 	BrokerTimeout time.Duration `jsonschema_description:"how long a broker may wait for the replicas, less than Timeout"`
@@ -73,8 +74,7 @@ type Flusher struct {
 	compress compressor
 	batches  sync.Pool
 	requests sync.Pool
-	robin    atomic.Uint64 // roundrobin's last
-	notUntil atomic.Int64  // Unix nanoseconds: no broker could be reached, the next attempt is not due yet
+	notUntil atomic.Int64 // Unix nanoseconds: no broker could be reached, the next attempt is not due yet
 
 	mu       sync.Mutex
 	running  bool
@@ -219,19 +219,19 @@ func (f *Flusher) Flush(_, _, _ string, groups []*protocol.LogGroup) error {
 	}
 	b := f.batches.Get().(*batch)
 	b.encode(groups)
-	done := make(chan error, 1)
+	done := make(chan outcome, 1)
 	go func() {
 		defer f.flushing.Done()
-		done <- f.produce(b)
+		done <- f.attempt(b)
 	}()
 	select {
-	case err := <-done:
-		return f.settle(b, err)
+	case o := <-done:
+		return f.settle(b, o)
 	case <-f.ctx.Done():
 	}
 	select {
-	case err := <-done:
-		return f.settle(b, err)
+	case o := <-done:
+		return f.settle(b, o)
 	case <-time.After(abandonAfter): // b is still in use
 		return f.ctx.Err()
 	}
@@ -246,14 +246,37 @@ func (f *Flusher) begin() bool {
 	return f.running
 }
 
+// outcome is what became of a batch.
+type outcome struct {
+	err      error
+	panicked any
+}
+
+// attempt is produce with its panic, which the caller of Flush has to see: in a goroutine of our own it would end the process.
+func (f *Flusher) attempt(b *batch) (o outcome) {
+	defer func() { o.panicked = recovered(recover()) }()
+	return outcome{err: f.produce(b)}
+}
+
+// recovered adds the stack to what recover returned.
+func recovered(panicked any) any {
+	if panicked == nil {
+		return nil
+	}
+	return fmt.Sprintf("%v\n%s", panicked, debug.Stack())
+}
+
 // settle makes b ready for the next Flush.
-func (f *Flusher) settle(b *batch, err error) error {
+func (f *Flusher) settle(b *batch, o outcome) error {
+	if o.panicked != nil {
+		panic(o.panicked)
+	}
 	b.reset()
 	f.batches.Put(b)
-	if isOutage(err) {
+	if isOutage(o.err) {
 		f.notUntil.Store(time.Now().Add(reconnectPause).UnixNano())
 	}
-	return err
+	return o.err
 }
 
 // Stop cuts the connections; a Flush that is under way fails at once.

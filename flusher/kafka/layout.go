@@ -2,6 +2,8 @@ package kafka
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/flinktail/flinktail/flusher/internal/pattern"
 	"github.com/flinktail/flinktail/pipeline"
@@ -40,7 +42,10 @@ func newLayout(f *Flusher) (*layout, error) {
 			complain("HashKeys", errors.New("is another way to write Key; remove one of them"))
 		}
 	}
-	for _, name := range f.HashKeys {
+	for i, name := range f.HashKeys {
+		if strings.Contains(name, "%{") {
+			complain(fmt.Sprintf("HashKeys[%d]", i), fmt.Errorf("names a field, %q is a pattern; write job_id, say, or use Key", name))
+		}
 		l.hashKeys = append(l.hashKeys, pattern.FieldName(name))
 	}
 	if l.limit < minRecordLimit {

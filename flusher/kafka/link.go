@@ -32,11 +32,11 @@ type link struct {
 	ctx     context.Context // of dialling
 	cancel  context.CancelFunc
 
-	turn     sync.Mutex // of requests
-	answered bool       // at least once
-	version  int16      // of produce requests, 0: not asked yet
-	lastID   uint32     // of produce requests
-	quiet    time.Time  // until when the broker wants to be left alone
+	turn     chan struct{} // holds one token; who took it may make a request and use what follows
+	answered bool          // at least once
+	version  int16         // of produce requests, 0: not asked yet
+	lastID   uint32        // of produce requests
+	quiet    time.Time     // until when the broker wants no records
 	answer   []byte
 
 	mu      sync.Mutex
@@ -48,8 +48,9 @@ type link struct {
 func openLink(ctx context.Context, address string, config *sarama.Config, keepAlive time.Duration) (*link, error) {
 	l := &link{
 		address: address, broker: sarama.NewBroker(address), timeout: config.Net.ReadTimeout,
-		dialer: net.Dialer{KeepAlive: keepAlive},
+		dialer: net.Dialer{KeepAlive: keepAlive}, turn: make(chan struct{}, 1),
 	}
+	l.turn <- struct{}{}
 	if config.Net.TLS.Enable { // the connection is for both of us, so TLS is ours
 		l.tls = config.Net.TLS.Config.Clone()
 		config.Net.TLS.Enable = false
@@ -93,9 +94,44 @@ func (l *link) Dial(network, address string) (net.Conn, error) {
 // request has sarama make one request, and cuts it off at the timeout or when ctx ends. After an error the link is of no use
 // any more.
 func (l *link) request(ctx context.Context, send func(*sarama.Broker) error) error {
-	l.turn.Lock()
-	defer l.turn.Unlock()
+	if err := l.acquire(ctx); err != nil {
+		return err
+	}
+	defer l.release()
 	return l.limited(ctx, func() error { return send(l.broker) })
+}
+
+// acquire waits for its turn no longer than a request may take.
+func (l *link) acquire(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, l.timeout, timeoutError{l.timeout})
+	defer cancel()
+	select {
+	case <-l.turn:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("broker %s is busy: %w", l.address, context.Cause(ctx))
+	}
+}
+
+func (l *link) release() { l.turn <- struct{}{} }
+
+// acquireToProduce waits, in addition, until the broker wants records again; others may use the link meanwhile.
+func (l *link) acquireToProduce(ctx context.Context) error {
+	for {
+		if err := l.acquire(ctx); err != nil {
+			return err
+		}
+		pause := time.Until(l.quiet)
+		if pause <= 0 {
+			return nil
+		}
+		l.release()
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func (l *link) limited(ctx context.Context, send func() error) error {
@@ -110,26 +146,21 @@ func (l *link) limited(ctx context.Context, send func() error) error {
 		return nil
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
-	case errors.Is(err, io.EOF) && !l.answered:
-		err = fmt.Errorf("it hung up (is this a listener with other TLS or SASL settings?): %w", err)
+	case !l.answered && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
+		err = fmt.Errorf("it hung up (is this a listener of Kafka's, with the same TLS and SASL settings?): %w", err)
 	}
 	return fmt.Errorf("broker %s: %w", l.address, err)
 }
 
 // produce makes one produce request, which build writes.
 func (l *link) produce(ctx context.Context, build func(version int16) ([]byte, error)) (answers []answer, err error) {
-	l.turn.Lock()
-	defer l.turn.Unlock()
+	if err := l.acquireToProduce(ctx); err != nil {
+		return nil, err
+	}
+	defer l.release()
 	if l.version == 0 {
 		if err := l.limited(ctx, l.negotiate); err != nil {
 			return nil, err
-		}
-	}
-	if pause := time.Until(l.quiet); pause > 0 {
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return nil, ctx.Err()
 		}
 	}
 	request, err := build(l.version)
@@ -141,6 +172,9 @@ func (l *link) produce(ctx context.Context, build func(version int16) ([]byte, e
 	}
 	answers, throttle, err := readAnswers(l.answer, l.version)
 	l.quiet = time.Now().Add(throttle)
+	if cap(l.answer) > maxKept {
+		l.answer = nil
+	}
 	return answers, err
 }
 
@@ -184,7 +218,7 @@ func (l *link) exchange(request []byte) error {
 }
 
 // maxAnswer bounds what an answer to a produce request may need: some bytes for each partition and for each invalid record.
-const maxAnswer = 64 << 20
+const maxAnswer = 16 << 20
 
 func (l *link) nextID() uint32 {
 	l.lastID++

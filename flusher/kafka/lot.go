@@ -3,7 +3,6 @@ package kafka
 import (
 	"cmp"
 	"context"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -17,6 +16,9 @@ type lot struct {
 	specs []int // indexes in the batch
 	at    int   // specs[:at] are dealt with
 	err   error // why the others are not
+	stale bool  // its topic has to be looked up before it is sent again
+
+	producer *producer // of what is on its way
 
 	count int       // so many are on their way
 	limit int       // so many may be; 0: no limit but MaxMessageBytes
@@ -43,9 +45,12 @@ func (t *lot) next(b *batch) {
 	}
 }
 
+// unsettle notes that nobody knows what became of what was on its way.
+func (t *lot) unsettle(b *batch) { t.producer.unsettle(b, t.sending()) }
+
 // taken notes that the brokers have what was on its way.
 func (t *lot) taken() {
-	t.p.settle(t.count)
+	t.producer.settle(t.count)
 	t.at += t.count
 	t.tries = 0
 }
@@ -62,10 +67,40 @@ func (t *lot) tryAgain(err error, settling bool) bool {
 	return t.err == nil
 }
 
-// split has the next batches be half of this one, unless that is a single record. Then what was too large is found.
+// lookAgain is tryAgain after a look at who leads.
+func (t *lot) lookAgain(err error, settling bool) { t.stale = t.tryAgain(err, settling) }
+
+// split has the next batches be half of this one, unless that is a single record. So what was refused is found.
 func (t *lot) split() bool {
 	t.limit = t.count / 2
 	return t.limit > 0
+}
+
+// halve makes two of the only record on its way, unless that holds a single event.
+func (t *lot) halve(b *batch) bool {
+	s := b.specs[t.specs[t.at]]
+	n := s.places.size()
+	if n == 1 {
+		return false
+	}
+	// The parts of a record with several events are the events and what their group has beside them.
+	events, rest := b.parts[s.parts.from:s.parts.to-1], b.parts[s.parts.to-1]
+	half := func(from, to int) int {
+		h := s
+		h.places = span{s.places.from + from, s.places.from + to}
+		h.parts.from, h.value = len(b.parts), rest.size()
+		for _, event := range events[from:to] {
+			h.value += event.size()
+		}
+		b.parts = append(append(b.parts, events[from:to]...), rest)
+		h.parts.to = len(b.parts)
+		h.size = b.sizeOf(&h)
+		b.specs = append(b.specs, h)
+		return len(b.specs) - 1
+	}
+	t.specs = slices.Replace(t.specs, t.at, t.at+1, half(0, n/2), half(n/2, n))
+	t.limit = 1
+	return true
 }
 
 // remove fails the records of these places in sending, for good: the others are sent without them.
@@ -88,9 +123,7 @@ func (b *batch) spread(f *Flusher) {
 		for range use.partitions {
 			use.lots = append(use.lots, -1)
 		}
-		if n := len(use.partitions); n > 0 {
-			use.random = rand.IntN(n)
-		}
+		use.first = -1
 	}
 	for i := range b.specs {
 		s := &b.specs[i]
@@ -100,10 +133,15 @@ func (b *batch) spread(f *Flusher) {
 			continue
 		}
 		n := len(use.partitions)
-		p := use.random
+		if use.first < 0 {
+			// By chance, and the same when the batch comes again: its producer is this partition's.
+			use.first = int(b.fingerprint([]int{i}).hash % uint64(n))
+		}
+		p := use.first
 		switch {
 		case f.PartitionerType == PartitionRoundRobin:
-			p = int(f.robin.Add(1) % uint64(n))
+			p = (use.first + use.records) % n
+			use.records++
 		case f.PartitionerType == PartitionByHash && s.key.size() > 0:
 			key.bytes = s.key.of(b.data)
 			message.Key = &key

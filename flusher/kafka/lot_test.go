@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flinktail/flinktail/pipeline"
+	"github.com/flinktail/flinktail/protocol"
 )
 
 // scripted is a leader that answers as told, without a connection.
@@ -34,6 +35,7 @@ func script(t *testing.T, n int, choose func(*Flusher), reply func(values []stri
 	for !lot.isDone() {
 		require.Less(t, len(s.sent), 1000, "it does not end")
 		lot.next(b)
+		lot.producer = anonymous
 		var values []string
 		for _, i := range lot.sending() {
 			values = append(values, string(b.specs[i].key.of(b.data)))
@@ -199,4 +201,81 @@ func TestPartitioners(t *testing.T) {
 			require.Len(t, b.lots[i].specs, 30/lots)
 		}
 	}
+}
+
+// A batch without keys that comes again goes to the same partition: the producer there knows whether it has it.
+func TestSamePartitionAgain(t *testing.T) {
+	for _, partitioner := range []string{PartitionRandom, PartitionRoundRobin, PartitionByHash} {
+		f := newFlusher(func(f *Flusher) { f.PartitionerType, f.Key = partitioner, "%{task_name}" })
+		used := map[int32]bool{}
+		for n := range 50 {
+			var first int32
+			for again := range 3 {
+				b := encoded(t, f, group(t, fmt.Sprintf(`{"event_id":"%d"}`, n))...)
+				for p := range 6 {
+					b.topics[0].partitions = append(b.topics[0].partitions, newPartition("flink", int32(p)))
+				}
+				b.spread(f)
+				if again == 0 {
+					first = b.lots[0].p.id
+				}
+				require.Equal(t, first, b.lots[0].p.id, partitioner)
+			}
+			used[first] = true
+		}
+		require.Len(t, used, 6, "all partitions are used")
+	}
+}
+
+// A record of many events that is too large for the broker is made two, until the event is alone that is too large.
+func TestTooLargeGroupIsHalved(t *testing.T) {
+	var lines []string
+	for i := range 100 {
+		size := 200
+		if i == 42 {
+			size = 5000
+		}
+		lines = append(lines, fmt.Sprintf(`{"event_id":"%d","job_id":"a","message":"%0*d"}`, i, size, i))
+	}
+	f := newFlusher(func(f *Flusher) { f.Format = FormatLogGroup })
+	f.cluster = newCluster(t.Context(), f)
+	b := encoded(t, f, group(t, lines...)...)
+	require.Len(t, b.specs, 1)
+	b.topics[0].partitions = []*partition{newPartition("flink", 0)}
+	b.spread(f)
+	lot := &b.lots[0]
+	var taken []string
+	for sent := 0; !lot.isDone(); sent++ {
+		require.Less(t, sent, 200, "it does not end")
+		lot.next(b)
+		lot.producer = anonymous
+		size := 0
+		var ids []string
+		for _, i := range lot.sending() {
+			r := readRecord(t, b.appendRecord(nil, &b.specs[i], 0))
+			require.LessOrEqual(t, len(b.appendRecord(nil, &b.specs[i], 0)), b.specs[i].size)
+			g, err := protocol.UnmarshalGroup(r.Value)
+			require.NoError(t, err)
+			for _, log := range g.Logs {
+				ids = append(ids, protocol.Value(log, "event_id"))
+			}
+			size += len(r.Value)
+		}
+		if size > 3000 {
+			f.answered(b, lot, answered(sarama.ErrMessageSizeTooLarge))
+			continue
+		}
+		taken = append(taken, ids...)
+		f.answered(b, lot, answered(sarama.ErrNoError))
+	}
+	require.Len(t, b.failures, 1)
+	require.Equal(t, 42, b.failures[0].Log)
+	require.False(t, b.failures[0].Retryable)
+	var want []string
+	for i := range 100 {
+		if i != 42 {
+			want = append(want, fmt.Sprint(i))
+		}
+	}
+	require.Equal(t, want, taken, "each of the others once, in order")
 }

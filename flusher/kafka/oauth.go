@@ -54,6 +54,13 @@ func (t *tokens) Token() (*sarama.AccessToken, error) {
 	return &sarama.AccessToken{Token: token}, nil
 }
 
+// forget has the next connection get a new token.
+func (t *tokens) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.until = time.Time{}
+}
+
 // fetch asks TokenURL as RFC 6749, section 4.4, has it.
 func (t *tokens) fetch() (token string, life time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(t.ctx, t.timeout)

@@ -32,6 +32,7 @@ func TestValidate(t *testing.T) {
 		"Topic: name the topic":                                   func(f *Flusher) { f.Topic = "" },
 		"Key: ":                                                   func(f *Flusher) { f.Key = "%{" },
 		"HashKeys: is another way":                                func(f *Flusher) { f.Key, f.HashKeys = "%{kind}", []string{"content.kind"} },
+		`HashKeys[1]: names a field, "%{job_id}"`:                 func(f *Flusher) { f.HashKeys = []string{"cluster", "%{job_id}"} },
 		"Headers: a header has no Key":                            func(f *Flusher) { f.Headers = []Header{{Value: "x"}} },
 		"MaxMessageBytes: leaves no room":                         func(f *Flusher) { f.MaxMessageBytes = 100 },
 		"RequiredAcks: 0 means":                                   func(f *Flusher) { f.RequiredAcks = 0 },

@@ -3,16 +3,17 @@ package kafka
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
 )
 
-// partition is a partition of a topic and its idempotent producer. Each partition has a producer of its own, so that trouble
-// with one leaves the others' sequences alone.
+// partition is a partition of a topic.
 type partition struct {
 	topic  string
 	id     int32
@@ -20,12 +21,17 @@ type partition struct {
 
 	turn chan struct{} // holds one token; who took it may use what follows, and send
 
-	producer int64 // id of the producer, noProducer: none yet
-	epoch    int16
-	next     int32 // sequence number of the next record
+	producers []*producer // of this partition alone, so that trouble with one leaves the others' sequences alone
+}
 
-	// What was sent with the next sequence numbers and has no known fate: the same records get the same numbers again, others need
-	// a new producer.
+// producer is an idempotent producer: brokers store what it sends under the same sequence numbers once.
+type producer struct {
+	id    int64
+	epoch int16
+	next  int32 // sequence number of the next record
+
+	// What was sent with the next sequence numbers and has no known fate. When the same records come again they get the same
+	// numbers; others must not have them.
 	unsettled   bool
 	fingerprint fingerprint
 }
@@ -36,11 +42,17 @@ type fingerprint struct {
 	hash    uint64
 }
 
+// noProducer is the id of none.
 const noProducer = -1
+
+// anonymous is for records that are not numbered. It never changes.
+var anonymous = &producer{id: noProducer, epoch: noProducer, next: noProducer}
+
+// maxProducers bounds how many batches of unknown fate a partition remembers.
+const maxProducers = 8
 
 func newPartition(topic string, id int32) *partition {
 	p := &partition{topic: topic, id: id, leader: -1, turn: make(chan struct{}, 1)}
-	p.disown()
 	p.turn <- struct{}{}
 	return p
 }
@@ -57,25 +69,49 @@ func (p *partition) acquire(ctx context.Context) error {
 
 func (p *partition) release() { p.turn <- struct{}{} }
 
-// disown forgets the producer.
-func (p *partition) disown() {
-	p.producer, p.epoch, p.next, p.unsettled = noProducer, noProducer, noProducer, false
+// isIdle reports whether nobody uses p and nothing of unknown fate is remembered.
+func (p *partition) isIdle() bool {
+	select {
+	case <-p.turn:
+		defer p.release()
+		return !slices.ContainsFunc(p.producers, func(d *producer) bool { return d.unsettled })
+	default:
+		return false
+	}
 }
 
-// identify gets a producer that can number records, if need be from the leader.
-func (p *partition) identify(ctx context.Context, l *link, b *batch, specs []int) error {
-	if p.unsettled && p.fingerprint != b.fingerprint(specs) || p.next > math.MaxInt32-int32(len(specs)) {
-		p.disown()
+// identify chooses the lot's next batch and its producer. It is the batch and the producer of an earlier attempt, if nobody
+// knows what became of that, else a producer whose batches are all settled, if need be a new one from the leader.
+func (p *partition) identify(ctx context.Context, l *link, b *batch, t *lot) error {
+	rest := t.specs[t.at:]
+	for _, d := range p.producers {
+		if n := d.fingerprint.records; d.unsettled && n <= len(rest) && b.fingerprint(rest[:n]) == d.fingerprint {
+			t.count, t.producer = n, d
+			return nil
+		}
 	}
-	if p.producer != noProducer {
-		return nil
+	t.next(b)
+	for _, d := range p.producers {
+		if !d.unsettled && d.next <= math.MaxInt32-int32(t.count) {
+			t.producer = d
+			return nil
+		}
 	}
 	answer, err := newProducer(ctx, l)
 	if err != nil {
 		return err
 	}
-	p.producer, p.epoch, p.next = answer.ProducerID, answer.ProducerEpoch, 0
+	t.producer = &producer{id: answer.ProducerID, epoch: answer.ProducerEpoch}
+	p.producers = append(p.producers, t.producer)
+	if len(p.producers) > maxProducers {
+		p.producers = slices.Delete(p.producers, 0, 1)
+	}
 	return nil
+}
+
+// disown forgets a producer.
+func (p *partition) disown(d *producer) {
+	p.producers = slices.DeleteFunc(p.producers, func(other *producer) bool { return other == d })
 }
 
 // newProducer asks for the id of a new producer. A broker that has just started may need a moment.
@@ -86,6 +122,8 @@ func newProducer(ctx context.Context, l *link) (answer *sarama.InitProducerIDRes
 			return err
 		})
 		switch {
+		case errors.Is(err, sarama.ErrUnsupportedVersion):
+			return nil, fmt.Errorf("it knows no idempotent producers; set Idempotent to false: %w", err)
 		case err != nil:
 			return nil, err
 		case answer.Err == sarama.ErrNoError:
@@ -102,17 +140,17 @@ func newProducer(ctx context.Context, l *link) (answer *sarama.InitProducerIDRes
 }
 
 // settle notes that n records were stored.
-func (p *partition) settle(n int) {
-	p.unsettled = false
-	if p.producer != noProducer {
-		p.next += int32(n)
+func (d *producer) settle(n int) {
+	if d.id != noProducer {
+		d.unsettled = false
+		d.next += int32(n)
 	}
 }
 
 // unsettle notes that nobody knows whether records were stored.
-func (p *partition) unsettle(b *batch, specs []int) {
-	if p.producer != noProducer {
-		p.unsettled, p.fingerprint = true, b.fingerprint(specs)
+func (d *producer) unsettle(b *batch, specs []int) {
+	if d.id != noProducer {
+		d.unsettled, d.fingerprint = true, b.fingerprint(specs)
 	}
 }
 

@@ -22,42 +22,81 @@ func records(values ...string) (b *batch, all []int) {
 }
 
 func TestSequence(t *testing.T) {
-	owned := func() *partition {
-		p := newPartition("flink", 0)
-		p.producer, p.epoch, p.next = 7, 0, 0
-		return p
-	}
 	dead, err := openLink(t.Context(), "127.0.0.1:1", sarama.NewConfig(), 0)
 	require.NoError(t, err)
 	defer dead.close()
-	keeps := func(p *partition, values ...string) bool {
+	const id, next = 7, 100
+	var p *partition
+	owned := func() {
+		p = newPartition("flink", 0)
+		p.producers = []*producer{{id: id, next: next}}
+	}
+	// send has records sent as far as to their number.
+	send := func(values ...string) (*batch, *lot) {
 		b, all := records(values...)
-		err := p.identify(t.Context(), dead, b, all)
-		require.Equal(t, err == nil, p.producer != noProducer)
-		return err == nil
+		b.layout = &layout{limit: 1 << 20}
+		lot := &lot{p: p, specs: all}
+		if err := p.identify(t.Context(), dead, b, lot); err != nil {
+			return b, nil // it needs another producer, and nobody is there to give it one
+		}
+		return b, lot
 	}
 
-	p := owned()
-	require.True(t, keeps(p, "a", "b"))
-	p.settle(2)
-	require.EqualValues(t, 2, p.next)
+	owned()
+	_, lot := send("a", "b")
+	lot.taken()
+	require.EqualValues(t, next+2, p.producers[0].next)
 
-	p.unsettle(records("c", "d"))
-	require.True(t, keeps(p, "c", "d"), "the same records get the same numbers")
-	require.EqualValues(t, 2, p.next)
-	p.settle(2)
-	require.True(t, keeps(p, "e"), "the fate is known")
+	b, lot := send("c", "d")
+	lot.unsettle(b)
+	_, lot = send("c", "d")
+	require.EqualValues(t, next+2, lot.producer.next, "the same records get the same numbers")
+	lot.taken()
+	_, lot = send("e")
+	require.NotNil(t, lot, "the fate is known")
 
 	for name, others := range map[string][]string{
-		"others": {"c", "x"}, "fewer": {"c"}, "more": {"c", "d", "e"}, "shifted": {"cd", ""}, "none": nil,
+		"others": {"c", "x"}, "fewer": {"c"}, "shifted": {"cd", ""}, "none": nil,
 	} {
-		p := owned()
-		p.unsettle(records("c", "d"))
-		require.False(t, keeps(p, others...), "%s need a new producer", name)
+		owned()
+		b, lot := send("c", "d")
+		lot.unsettle(b)
+		_, lot = send(others...)
+		require.Nil(t, lot, "%s need a new producer", name)
 	}
 
-	p = owned()
-	p.next = math.MaxInt32 - 1
-	require.True(t, keeps(p, "a"))
-	require.False(t, keeps(p, "a", "b"), "the numbers are used up")
+	owned()
+	b, lot = send("c", "d")
+	lot.unsettle(b)
+	_, lot = send("c", "d", "e")
+	require.Equal(t, 2, lot.count, "more are sent in the batches that they were in")
+	lot.taken()
+	require.Equal(t, []int{2}, lot.specs[lot.at:])
+
+	// Two lanes share the partition: what one left unsettled is not forgotten when the other one sends.
+	owned()
+	b, lot = send("c", "d")
+	lot.unsettle(b)
+	p.producers = append(p.producers, &producer{id: id + 1})
+	_, lot = send("x")
+	require.EqualValues(t, id+1, lot.producer.id)
+	lot.taken()
+	_, lot = send("c", "d")
+	require.EqualValues(t, id, lot.producer.id)
+	require.EqualValues(t, next, lot.producer.next)
+
+	owned()
+	p.producers[0].next = math.MaxInt32 - 1
+	_, lot = send("a")
+	require.NotNil(t, lot)
+	_, lot = send("a", "b")
+	require.Nil(t, lot, "the numbers are used up")
+
+	owned()
+	require.True(t, p.isIdle())
+	b, lot = send("a")
+	lot.unsettle(b)
+	require.False(t, p.isIdle(), "it is remembered")
+	p.disown(lot.producer)
+	require.Empty(t, p.producers)
 }

@@ -24,7 +24,9 @@ func (f *Flusher) produce(b *batch) error {
 	b.spread(f)
 	defer b.release()
 	if err := b.acquire(f.ctx); err != nil {
-		return b.verdict(err)
+		for i := range b.lots[:b.usedLots] {
+			b.lots[i].err = err
+		}
 	}
 	for f.round(b) {
 	}
@@ -33,10 +35,11 @@ func (f *Flusher) produce(b *batch) error {
 
 // shipment is one produce request: a batch of records for each of several partitions with the same leader.
 type shipment struct {
-	link    *link
-	lots    []*lot // sorted by topic
-	answers []answer
-	err     error
+	link     *link
+	lots     []*lot // sorted by topic
+	answers  []answer
+	err      error
+	panicked any
 }
 
 // round sends the next batch of every lot, to all leaders at once. It returns false when there is nothing to send.
@@ -48,12 +51,13 @@ func (f *Flusher) round(b *batch) bool {
 		}
 	}
 	var shipments []*shipment
+	failed := map[string]error{} // leaders
 	for i := range b.lots[:b.usedLots] {
 		t := &b.lots[i]
 		if t.isDone() {
 			continue
 		}
-		if l := f.prepare(b, t); l != nil {
+		if l := f.prepare(b, t, failed); l != nil {
 			shipments = addTo(shipments, l, t)
 		}
 	}
@@ -71,6 +75,7 @@ func (f *Flusher) round(b *batch) bool {
 	for _, s := range shipments {
 		f.receive(b, s)
 	}
+	f.lookAgain(b)
 	for i := range b.lots[:b.usedLots] {
 		if !b.lots[i].isDone() {
 			return true
@@ -89,24 +94,31 @@ func addTo(shipments []*shipment, l *link, t *lot) []*shipment {
 	return append(shipments, &shipment{link: l, lots: []*lot{t}})
 }
 
-// prepare makes the lot's next batch ready to be sent over the link it returns; nil when that has to wait, or failed.
-func (f *Flusher) prepare(b *batch, t *lot) *link {
+// prepare makes the lot's next batch ready to be sent over the link it returns; nil when that has to wait, or failed. What one
+// partition finds out about a leader holds for the others: a round takes no longer for many of them.
+func (f *Flusher) prepare(b *batch, t *lot, failed map[string]error) *link {
 	l, err := f.cluster.leader(t.p)
 	if err != nil {
-		f.lookAgain(t, err, true)
+		t.lookAgain(err, true)
 		return nil
 	}
-	t.next(b)
 	if !f.idempotent() {
+		t.next(b)
+		t.producer = anonymous
 		return l
 	}
-	err = t.p.identify(f.ctx, l, b, t.sending())
-	var answer *answerError
+	if err = failed[l.address]; err == nil {
+		if err = t.p.identify(f.ctx, l, b, t); err == nil {
+			return l
+		}
+		failed[l.address] = err
+		if !errors.As(err, new(*answerError)) {
+			f.cluster.drop(l)
+		}
+	}
 	switch {
-	case err == nil:
-		return l
-	case !errors.As(err, &answer):
-		f.disconnected(t, l, err)
+	case !errors.As(err, new(*answerError)):
+		f.disconnected(t, err)
 	case errors.Is(err, sarama.ErrClusterAuthorizationFailed):
 		t.err = f.cluster.missingIdempotentWrite(err)
 	default:
@@ -119,21 +131,27 @@ func (f *Flusher) idempotent() bool { return f.Idempotent && f.RequiredAcks == a
 
 // send makes the request and waits for its answer.
 func (f *Flusher) send(b *batch, s *shipment) {
+	defer func() { s.panicked = recovered(recover()) }()
 	request := f.requests.Get().(*produceRequest)
 	defer f.requests.Put(request)
-	answers, err := s.link.produce(f.ctx, func(version int16) ([]byte, error) {
+	s.answers, s.err = s.link.produce(f.ctx, func(version int16) ([]byte, error) {
 		err := request.append(f, b, s, version)
 		return request.data, err
 	})
-	s.answers, s.err = answers, err
 }
 
 // receive notes what became of a shipment.
 func (f *Flusher) receive(b *batch, s *shipment) {
+	if s.panicked != nil {
+		panic(s.panicked)
+	}
+	if s.err != nil {
+		f.cluster.drop(s.link)
+	}
 	for _, t := range s.lots {
 		if s.err != nil {
-			t.p.unsettle(b, t.sending())
-			f.disconnected(t, s.link, s.err)
+			t.unsettle(b)
+			f.disconnected(t, s.err)
 			continue
 		}
 		a := answer{code: sarama.ErrUnknown, message: "the answer says nothing about it"}
@@ -153,13 +171,13 @@ func (f *Flusher) answered(b *batch, t *lot, a *answer) {
 	case delivered:
 		t.taken()
 	case moved:
-		t.p.unsettle(b, t.sending())
-		f.lookAgain(t, err, true)
+		t.unsettle(b)
+		t.lookAgain(err, true)
 	case disowned:
-		t.p.disown()
+		t.p.disown(t.producer)
 		t.tryAgain(err, false)
 	case tooLarge:
-		if !t.split() {
+		if !t.split() && !t.halve(b) {
 			t.remove(b, []int{0}, []error{err})
 		}
 	case invalid:
@@ -167,7 +185,8 @@ func (f *Flusher) answered(b *batch, t *lot, a *answer) {
 	case blocked:
 		t.err = err
 	default:
-		t.p.unsettle(b, t.sending())
+		t.unsettle(b)
+		f.cluster.outdated(t.p.topic)
 		t.err = err
 	}
 }
@@ -195,32 +214,47 @@ func (f *Flusher) removeInvalid(b *batch, t *lot, a *answer, err error) {
 }
 
 // disconnected notes that a request for the lot failed as a whole. A connection that was idle may be gone without anybody's
-// fault, so a second attempt follows at once, unless the first took its whole time.
-func (f *Flusher) disconnected(t *lot, l *link, err error) {
-	f.cluster.lost(l)
-	var late timeoutError
+// fault, so a second attempt follows at once, unless the first took its whole time. Another broker may lead by then.
+func (f *Flusher) disconnected(t *lot, err error) {
 	if refused := f.cluster.refusal(err); refused != nil {
 		t.err = refused
-	} else if errors.As(err, &late) || f.ctx.Err() != nil {
+	} else if errors.As(err, new(timeoutError)) || f.ctx.Err() != nil {
+		f.cluster.outdated(t.p.topic)
 		t.err = err
 	} else {
-		f.lookAgain(t, err, false)
+		t.lookAgain(err, false)
 	}
 }
 
-// lookAgain looks the lot's topic up before its batch is sent again.
-func (f *Flusher) lookAgain(t *lot, err error, settling bool) {
-	if !t.tryAgain(err, settling) {
+// lookAgain looks up the topics of the lots that are to be sent again.
+func (f *Flusher) lookAgain(b *batch) {
+	var uses []topicUse
+	for i := range b.lots[:b.usedLots] {
+		t := &b.lots[i]
+		if t.stale && !slices.ContainsFunc(uses, func(u topicUse) bool { return u.name == t.p.topic }) {
+			f.cluster.outdated(t.p.topic)
+			uses = append(uses, topicUse{name: t.p.topic})
+		}
+	}
+	if len(uses) == 0 {
 		return
 	}
-	f.cluster.outdated(t.p.topic)
-	use := []topicUse{{name: t.p.topic}}
-	if failed := f.cluster.resolve(f.ctx, use); failed != nil {
-		t.err = failed
-	} else if use[0].err != nil {
-		t.err = use[0].err
-	} else if !f.cluster.isCurrent(t.p) {
-		t.err = fmt.Errorf("topic %q was created again", t.p.topic)
+	failed := f.cluster.resolve(f.ctx, uses)
+	for i := range b.lots[:b.usedLots] {
+		t := &b.lots[i]
+		if !t.stale {
+			continue
+		}
+		t.stale = false
+		use := uses[slices.IndexFunc(uses, func(u topicUse) bool { return u.name == t.p.topic })]
+		switch {
+		case failed != nil:
+			t.err = failed
+		case use.err != nil:
+			t.err = use.err
+		case int(t.p.id) >= len(use.partitions) || use.partitions[t.p.id] != t.p:
+			t.err = fmt.Errorf("topic %q was created again", t.p.topic)
+		}
 	}
 }
 

@@ -154,9 +154,9 @@ func (r *produceRequest) appendBatch(d []byte, f *Flusher, b *batch, t *lot) ([]
 	d = binary.BigEndian.AppendUint32(d, uint32(t.count-1))
 	d = binary.BigEndian.AppendUint64(d, now)
 	d = binary.BigEndian.AppendUint64(d, now)
-	d = binary.BigEndian.AppendUint64(d, uint64(t.p.producer))
-	d = binary.BigEndian.AppendUint16(d, uint16(t.p.epoch))
-	d = binary.BigEndian.AppendUint32(d, uint32(t.p.next))
+	d = binary.BigEndian.AppendUint64(d, uint64(t.producer.id))
+	d = binary.BigEndian.AppendUint16(d, uint16(t.producer.epoch))
+	d = binary.BigEndian.AppendUint32(d, uint32(t.producer.next))
 	d = binary.BigEndian.AppendUint32(d, uint32(t.count))
 	d, err := f.compress(d, r.records)
 	if err != nil {
@@ -205,7 +205,7 @@ func readAnswers(data []byte, version int16) (answers []answer, throttle time.Du
 			answers = append(answers, a)
 		}
 	}
-	throttle = time.Duration(r.uint32()) * time.Millisecond
+	throttle = time.Duration(max(int32(r.uint32()), 0)) * time.Millisecond
 	if r.failed {
 		return nil, 0, errMalformed
 	}

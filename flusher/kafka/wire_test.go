@@ -22,8 +22,7 @@ func TestBatchFormat(t *testing.T) {
 	f := newFlusher(func(f *Flusher) { f.Key, f.Headers = "%{job_id}", []Header{{"origin", "x"}} })
 	b := encoded(t, f, group(t, `{"event_id":"1","job_id":"cafe"}`, `{"event_id":"2"}`)...)
 	p := newPartition("flink", 7)
-	p.producer, p.epoch, p.next = 0x0102030405060708, 3, 41
-	lot := &lot{p: p, specs: []int{0, 1}}
+	lot := &lot{p: p, specs: []int{0, 1}, producer: &producer{id: 0x0102030405060708, epoch: 3, next: 41}}
 	lot.next(b)
 	f.codec = codecs["none"]
 	var err error
