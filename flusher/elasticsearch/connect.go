@@ -31,7 +31,7 @@ func (f *Flusher) Connect(ctx context.Context) error {
 	root, err := c.send(ctx, get("/"), &body, maxErrorBody)
 	switch {
 	case err != nil && (client.Refused(err) || errors.As(err, new(*productError))):
-		return pipeline.Blocked(fmt.Errorf("connect to elasticsearch: %w", err))
+		return pipeline.Blocked(fmt.Errorf("connect to elasticsearch: %w", client.Hint(err)))
 	case err != nil:
 		return fmt.Errorf("connect to elasticsearch: %w", err)
 	case root.status == http.StatusForbidden && root.fault().Type == "security_exception": // that is a right of its own, which we do not need

@@ -179,7 +179,7 @@ func (c *connection) send(ctx context.Context, q request, into *bytes.Buffer, li
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = fmt.Errorf("no answer in time: %w", err)
 		}
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", r.URL.Host, err) // the node that the client has chosen
 	}
 	defer response.Body.Close()
 	success := response.StatusCode/100 == 2

@@ -63,7 +63,7 @@ func checkAddress(address string, withTLS bool) error {
 	u, err := url.Parse(address)
 	switch {
 	case err != nil:
-		return errors.New("is no URL") // the error would quote a password in it
+		return errors.New("is no URL, such as http://127.0.0.1:9200") // the error would quote a password in it
 	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
 		return errors.New("is not http://host:port or https://host:port")
 	case u.User != nil:

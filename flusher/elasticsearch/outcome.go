@@ -17,7 +17,7 @@ func (f *Flusher) undelivered(c *connection, err error) error {
 	switch {
 	case client.Refused(err):
 		f.discard(c)
-		return pipeline.Blocked(fmt.Errorf("connect to elasticsearch: %w", err))
+		return pipeline.Blocked(fmt.Errorf("connect to elasticsearch: %w", client.Hint(err)))
 	case errors.As(err, new(*productError)):
 		return pipeline.Blocked(err)
 	}
@@ -34,6 +34,9 @@ func refused(a *answer) error {
 			return pipeline.Throttle(err, after)
 		}
 		return err
+	}
+	if status == http.StatusUnauthorized {
+		err = fmt.Errorf("%w; check Authentication", err)
 	}
 	return pipeline.Blocked(err)
 }

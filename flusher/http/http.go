@@ -215,7 +215,8 @@ func (f *Flusher) Connect(ctx context.Context) error {
 		return nil // with an empty batch, which is no event
 	case len(e.varying) > 0 && err != nil && !answer.temporary():
 		return nil // for want of a header or parameter, perhaps
-	case r.method == http.MethodHead && !answer.temporary() && answer.status != http.StatusUnauthorized && answer.status != http.StatusProxyAuthRequired:
+	case r.method == http.MethodHead && answer.status == http.StatusNotImplemented,
+		r.method == http.MethodHead && !answer.temporary() && answer.status != http.StatusUnauthorized && answer.status != http.StatusProxyAuthRequired:
 		return nil // an endpoint for posts need not know HEAD
 	}
 	return err

@@ -131,7 +131,7 @@ func (r *request) explain(ctx context.Context, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		err = errors.New("no answer in time")
 	}
-	err = fmt.Errorf("%s to %s: %w", r.method, r.endpoint.name, err)
+	err = fmt.Errorf("%s to %s: %w", r.method, r.endpoint.name, client.Hint(err))
 	var address *addressError
 	var proxy *proxyError
 	if client.Refused(err) || errors.As(err, &address) || errors.As(err, &proxy) && !proxy.temporary() {

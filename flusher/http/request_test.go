@@ -371,7 +371,7 @@ func TestConnect(t *testing.T) {
 		{status: 401, verdict: "blocked"}, {status: 403, verdict: "blocked"}, {status: 404, verdict: "blocked"}, {status: 302, verdict: "blocked"},
 		{status: 503, verdict: "retry"}, {status: 429, verdict: "retry"},
 		{status: 401, headers: map[string]string{"X-Tenant": "%{cluster}"}, verdict: "delivered"}, // perhaps for want of the tenant
-		{status: 405, format: FormatTemplate, verdict: "delivered"}, {status: 403, format: FormatTemplate, verdict: "delivered"},
+		{status: 405, format: FormatTemplate, verdict: "delivered"}, {status: 501, format: FormatTemplate, verdict: "delivered"}, {status: 403, format: FormatTemplate, verdict: "delivered"},
 		{status: 401, format: FormatTemplate, verdict: "blocked"}, {status: 503, format: FormatTemplate, verdict: "retry"},
 	} {
 		f := New()

@@ -27,7 +27,7 @@ func parseTemplate(text string) (*template.Template, error) {
 	// A map of strings and missingkey=zero make "" of a field that an event does not have.
 	t, err := template.New("Template").Option("missingkey=zero").Funcs(templateFunctions).Parse(text)
 	if err != nil {
-		return nil, errors.New(strings.TrimPrefix(err.Error(), "template: Template:"))
+		return nil, errors.New("line " + strings.TrimPrefix(err.Error(), "template: Template:"))
 	}
 	return t, nil
 }

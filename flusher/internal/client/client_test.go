@@ -158,6 +158,10 @@ func TestConnections(t *testing.T) {
 		require.True(t, Refused(fmt.Errorf("send: %w", err)), name)
 	}
 
+	require.ErrorContains(t, Hint(get(t, server.URL, TLS{Enabled: true})), "Authentication.TLS.CAFile")
+	require.ErrorContains(t, Hint(get(t, "https"+plain.URL[len("http"):], ca)), "speaks no TLS")
+	require.Equal(t, io.EOF, Hint(io.EOF))
+
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
 	require.False(t, Refused(get(t, closed.URL, TLS{})), "nobody listens")

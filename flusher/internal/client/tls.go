@@ -107,6 +107,17 @@ func Refused(err error) bool {
 	return false
 }
 
+// Hint adds to an error what a person can do about it, if it is one of TLS that the options can mend.
+func Hint(err error) error {
+	switch {
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return fmt.Errorf("%w (name its authority with Authentication.TLS.CAFile)", err)
+	case errors.As(err, new(tls.RecordHeaderError)), errors.Is(err, http.ErrSchemeMismatch):
+		return fmt.Errorf("%w (the server speaks no TLS at this port)", err)
+	}
+	return err
+}
+
 // Under puts prefix before the option that each OptionError in err names: "CertFile" under "Authentication.TLS" becomes
 // "Authentication.TLS.CertFile".
 func Under(prefix string, err error) error {
