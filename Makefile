@@ -26,7 +26,7 @@ build: ## compile bin/flinktail
 test: lint unit e2e ## everything: lint, unit tests with the race detector, end-to-end tests
 
 .PHONY: unit
-unit: ## unit tests with the race detector
+unit: build ## unit tests with the race detector; some build flinktail anew, from what build has compiled
 	go test -race ./...
 
 .PHONY: e2e

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/elastic/go-elasticsearch/v8/esapi"
+
 	"github.com/flinktail/flinktail/flusher/internal/client"
 	"github.com/flinktail/flinktail/flusher/internal/pattern"
 	"github.com/flinktail/flinktail/pipeline"
@@ -28,7 +30,7 @@ func (f *Flusher) Connect(ctx context.Context) error {
 	}
 	defer c.close()
 	var body bytes.Buffer
-	root, err := c.send(ctx, get("/"), &body, maxErrorBody)
+	root, err := c.send(ctx, request{Request: esapi.InfoRequest{}}, &body, maxErrorBody)
 	switch {
 	case err != nil && (client.Refused(err) || errors.As(err, new(*productError))):
 		return pipeline.Blocked(fmt.Errorf("connect to elasticsearch: %w", client.Hint(err)))
@@ -62,7 +64,7 @@ func (f *Flusher) checkRights(ctx context.Context, c *connection) error {
 		return err
 	}
 	var body bytes.Buffer
-	answer, err := c.send(ctx, withJSON(http.MethodPost, "/_security/user/_has_privileges", text), &body, maxErrorBody)
+	answer, err := c.send(ctx, request{Request: esapi.SecurityHasPrivilegesRequest{Body: bytes.NewReader(text)}}, &body, maxErrorBody)
 	if err != nil {
 		return fmt.Errorf("ask elasticsearch for our rights: %w", err)
 	}

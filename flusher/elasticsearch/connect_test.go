@@ -11,7 +11,6 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -127,10 +126,13 @@ func TestAuthorityIsMended(t *testing.T) {
 func TestCloudID(t *testing.T) {
 	f := flusherFor("", func(f *Flusher) { f.Addresses, f.Authentication.CloudID = nil, "prod:ZXhhbXBsZS5jb20kYWJjJGRlZg==" })
 	require.NoError(t, f.Validate())
-	c, err := f.newClient(nil)
+	nodes, err := f.nodes(nil)
 	require.NoError(t, err)
-	urls := c.Transport.(interface{ URLs() []*url.URL }).URLs()
-	require.Equal(t, "https://abc.example.com", urls[0].String())
+	require.Equal(t, "https://abc.example.com", nodes.URLs()[0].String())
+	for _, id := range []string{"prod", "prod:", "prod:!", "prod:ZXhhbXBsZS5jb20=", ":JGFiYw=="} {
+		f.Authentication.CloudID = id
+		require.ErrorContains(t, f.Validate(), "Authentication.CloudID: is no id of a deployment", id)
+	}
 }
 
 // otherCertificate is one that signed nothing here.

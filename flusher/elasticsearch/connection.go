@@ -3,23 +3,26 @@ package elasticsearch
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
-	"github.com/elastic/go-elasticsearch/v8"
+	"github.com/elastic/go-elasticsearch/v8/esapi"
 
 	"github.com/flinktail/flinktail/flusher/internal/client"
 )
 
-// connection is a client with its connections to the nodes. It is safe for concurrent use.
+// connection goes round the nodes. It is safe for concurrent use.
 type connection struct {
-	client    *elasticsearch.BaseClient
+	nodes     *elastictransport.Client
 	transport *http.Transport
 }
 
@@ -40,41 +43,82 @@ func (f *Flusher) connect() (*connection, error) {
 		ExpectContinueTimeout: time.Second,
 		DisableCompression:    true, // answers are short: filter_path
 	}
-	c, err := f.newClient(transport)
+	nodes, err := f.nodes(transport)
 	if err != nil {
 		return nil, err
 	}
-	return &connection{c, transport}, nil
+	return &connection{nodes, transport}, nil
 }
 
-// newClient makes a client that makes no more attempts at a request than there are nodes: what they fail at is for the
-// engine to try again, after a pause.
-func (f *Flusher) newClient(transport http.RoundTripper) (*elasticsearch.BaseClient, error) {
-	return elasticsearch.NewBaseClient(elasticsearch.Config{
-		Addresses:    f.Addresses,
-		CloudID:      f.Authentication.CloudID,
-		Username:     f.Authentication.PlainText.Username,
-		Password:     f.Authentication.PlainText.Password,
-		APIKey:       f.Authentication.APIKey,
-		Transport:    transport,
-		MaxRetries:   len(f.Addresses) - 1,
-		DisableRetry: len(f.Addresses) <= 1,
-		RetryOnError: func(r *http.Request, err error) bool {
+// nodes makes the part of the client that finds a node for each request, and no more: the whole client, which has a package for every
+// group of requests, takes a minute to compile. It makes no more attempts at a request than there are nodes: what they fail at is
+// for the engine to try again, after a pause.
+func (f *Flusher) nodes(transport http.RoundTripper) (*elastictransport.Client, error) {
+	addresses := f.Addresses
+	if id := f.Authentication.CloudID; id != "" {
+		address, err := cloudAddress(id)
+		if err != nil {
+			return nil, err
+		}
+		addresses = []string{address}
+	}
+	var urls []*url.URL
+	for _, address := range addresses {
+		u, err := url.Parse(strings.TrimRight(address, "/"))
+		if err != nil {
+			return nil, errNoURL
+		}
+		urls = append(urls, u)
+	}
+	options := []elastictransport.Option{
+		elastictransport.WithURLs(urls...),
+		elastictransport.WithUserAgent("flinktail"),
+		elastictransport.WithTransport(transport),
+		elastictransport.WithInterceptors(checkProduct),
+	}
+	if len(urls) == 1 {
+		options = append(options, elastictransport.WithDisableRetry())
+	} else {
+		options = append(options, elastictransport.WithMaxRetries(len(urls)-1), elastictransport.WithRetryOnError(func(r *http.Request, err error) bool {
 			return r.Context().Err() == nil && !errors.As(err, new(*productError))
-		},
-		Interceptors: []elastictransport.InterceptorFunc{checkProduct},
-	})
+		}))
+	}
+	switch auth := &f.Authentication; {
+	case auth.APIKey != "":
+		options = append(options, elastictransport.WithAPIKey(auth.APIKey))
+	case auth.PlainText.Username != "":
+		options = append(options, elastictransport.WithBasicAuth(auth.PlainText.Username, auth.PlainText.Password))
+	}
+	return elastictransport.NewClient(options...)
+}
+
+var (
+	errNoURL     = errors.New("is no URL, such as http://127.0.0.1:9200")
+	errNoCloudID = errors.New("is no id of a deployment, as Elastic Cloud shows it: name:base64")
+)
+
+// cloudAddress returns the address that a Cloud ID stands for: after the name and a colon, in base64, it is host$id of
+// Elasticsearch$id of Kibana.
+func cloudAddress(id string) (string, error) {
+	_, encoded, _ := strings.Cut(id, ":")
+	text, err := base64.StdEncoding.DecodeString(encoded)
+	host, ids, found := strings.Cut(string(text), "$")
+	deployment, _, _ := strings.Cut(ids, "$")
+	if err != nil || !found || host == "" || deployment == "" {
+		return "", errNoCloudID
+	}
+	return "https://" + deployment + "." + host, nil
 }
 
 func (c *connection) close() {
 	// It waits for goroutines of its own alone, which it ends itself.
-	_ = c.client.Close(context.Background())
+	_ = c.nodes.Close(context.Background())
 	c.transport.CloseIdleConnections()
 }
 
 const productHeader = "X-Elastic-Product"
 
-// checkProduct finds a server that takes our requests and is not Elasticsearch. The client looks only at its first answer.
+// checkProduct finds a server that takes our requests and is not Elasticsearch.
 func checkProduct(next elastictransport.RoundTripFunc) elastictransport.RoundTripFunc {
 	return func(r *http.Request) (*http.Response, error) {
 		answer, err := next(r)
@@ -126,10 +170,11 @@ func (c *connection) identify(ctx context.Context, e *productError) *productErro
 
 // request is what is sent.
 type request struct {
-	method, path, contentType, encoding string
+	esapi.Request
 
+	// of a bulk request
 	size int64
-	body func() io.ReadCloser // nil: none
+	body func() io.ReadCloser // instead of the request's own: to go to the next node it is asked for again, not copied
 	ask  bool                 // before the body is sent, whether it is welcome
 }
 
@@ -140,13 +185,27 @@ type answer struct {
 	body   []byte // in the buffer that was given for it
 }
 
-func get(path string) request { return request{method: http.MethodGet, path: path} }
+// attempt is the esapi.Transport of one request.
+type attempt struct {
+	connection *connection
+	request    *request
+	node       string // that was asked last
+}
 
-func withJSON(method, path string, body []byte) request {
-	return request{
-		method: method, path: path, contentType: "application/json",
-		size: int64(len(body)), body: func() io.ReadCloser { return io.NopCloser(bytes.NewReader(body)) },
+// Perform is called by esapi.
+func (a *attempt) Perform(r *http.Request) (*http.Response, error) {
+	q := a.request
+	if q.body != nil {
+		r.Body, r.ContentLength = q.body(), q.size
+		r.GetBody = func() (io.ReadCloser, error) { return q.body(), nil }
 	}
+	if q.ask {
+		r.Header.Set("Expect", "100-continue")
+	}
+	r.Header.Set("Accept", "application/json")
+	response, err := a.connection.nodes.Perform(r)
+	a.node = r.URL.Host
+	return response, err
 }
 
 // maxErrorBody bounds what is read of an answer that is not a success.
@@ -155,23 +214,8 @@ const maxErrorBody = 64 << 10
 // send sends a request and reads the answer's body into into, at most limit bytes of a successful one. The error is what
 // the transport says, or a *productError that says what the server is; any status is a success here.
 func (c *connection) send(ctx context.Context, q request, into *bytes.Buffer, limit int64) (*answer, error) {
-	r, err := http.NewRequestWithContext(ctx, q.method, q.path, nil)
-	if err != nil {
-		return nil, err
-	}
-	if q.body != nil {
-		r.Body, r.ContentLength = q.body(), q.size
-		r.GetBody = func() (io.ReadCloser, error) { return q.body(), nil }
-		r.Header.Set("Content-Type", q.contentType)
-	}
-	if q.encoding != "" {
-		r.Header.Set("Content-Encoding", q.encoding)
-	}
-	if q.ask {
-		r.Header.Set("Expect", "100-continue")
-	}
-	r.Header.Set("Accept", "application/json")
-	response, err := c.client.Perform(r)
+	a := &attempt{connection: c, request: &q}
+	response, err := q.Do(ctx, a)
 	if err != nil {
 		if wrong := (*productError)(nil); errors.As(err, &wrong) {
 			return nil, c.identify(ctx, wrong)
@@ -179,7 +223,7 @@ func (c *connection) send(ctx context.Context, q request, into *bytes.Buffer, li
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = fmt.Errorf("no answer in time: %w", err)
 		}
-		return nil, fmt.Errorf("%s: %w", r.URL.Host, err) // the node that the client has chosen
+		return nil, fmt.Errorf("%s: %w", a.node, err)
 	}
 	defer response.Body.Close()
 	success := response.StatusCode/100 == 2

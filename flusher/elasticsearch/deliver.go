@@ -10,12 +10,14 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/elastic/go-elasticsearch/v8/esapi"
+
 	"github.com/flinktail/flinktail/flusher/internal/client"
 	"github.com/flinktail/flinktail/pipeline"
 )
 
-// Of an answer we want each document's status, and why.
-const bulkPath = "/_bulk?filter_path=items.*.status,items.*.error"
+// ofAnswers is what we want of answers: each document's status, and why.
+var ofAnswers = []string{"items.*.status", "items.*.error"}
 
 // Room for an answer, in bytes.
 const (
@@ -35,12 +37,13 @@ func (f *Flusher) deliver(b *batch, from, to int) {
 		b.fail(from, to, fmt.Errorf("compress a request: %w", err))
 		return
 	}
-	q := request{
-		method: http.MethodPost, path: bulkPath, contentType: "application/x-ndjson",
-		size: int64(len(body)), body: func() io.ReadCloser { return b.reader(body) },
-	}
+	header := http.Header{"Content-Type": {"application/x-ndjson"}}
 	if f.Compression == CompressionGzip {
-		q.encoding = "gzip"
+		header.Set("Content-Encoding", "gzip")
+	}
+	q := request{
+		Request: esapi.BulkRequest{FilterPath: ofAnswers, Header: header},
+		size:    int64(len(body)), body: func() io.ReadCloser { return b.reader(body) },
 	}
 	ctx, cancel := context.WithTimeout(f.ctx, f.Timeout)
 	defer cancel()

@@ -51,10 +51,9 @@ func (f *Flusher) Validate() error {
 	if f.HTTPConfig.ResponseHeaderTimeout < 0 {
 		complain("HTTPConfig.ResponseHeaderTimeout", errors.New("must not be below zero"))
 	}
-	if len(errs) == 0 && auth.CloudID != "" {
-		if _, err := f.newClient(nil); err != nil {
-			complain("Authentication.CloudID", errors.New("is no id of a deployment, as Elastic Cloud shows it: name:base64"))
-		}
+	if auth.CloudID != "" {
+		_, err := cloudAddress(auth.CloudID)
+		complain("Authentication.CloudID", err)
 	}
 	return errors.Join(errs...)
 }
@@ -63,7 +62,7 @@ func checkAddress(address string, withTLS bool) error {
 	u, err := url.Parse(address)
 	switch {
 	case err != nil:
-		return errors.New("is no URL, such as http://127.0.0.1:9200") // the error would quote a password in it
+		return errNoURL // the error would quote a password in it
 	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
 		return errors.New("is not http://host:port or https://host:port")
 	case u.User != nil:

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/elastic/go-elasticsearch/v8/esapi"
+
 	"github.com/flinktail/flinktail/pipeline"
 	"github.com/flinktail/flinktail/protocol"
 	"github.com/flinktail/flinktail/protocol/flink"
@@ -103,8 +105,9 @@ func (f *Flusher) installTemplate(ctx context.Context) error {
 	glob := f.pattern.Glob()
 	name := templateName(glob)
 	log := f.context.Logger().With("template", name, "version", templateVersion)
-	path := "/_index_template/" + name
-	body, status, err := f.ask(ctx, get(path+"?filter_path=index_templates.index_template.version,index_templates.index_template.data_stream"))
+	body, status, err := f.ask(ctx, esapi.IndicesGetIndexTemplateRequest{
+		Name: name, FilterPath: []string{"index_templates.index_template.version", "index_templates.index_template.data_stream"},
+	})
 	if err != nil {
 		return err
 	}
@@ -122,11 +125,11 @@ func (f *Flusher) installTemplate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make it: %w", err)
 	}
-	if _, status, err = f.ask(ctx, withJSON(http.MethodPut, path, text)); err != nil {
+	if _, status, err = f.ask(ctx, esapi.IndicesPutIndexTemplateRequest{Name: name, Body: bytes.NewReader(text)}); err != nil {
 		return err
 	}
 	if status != http.StatusOK {
-		return pipeline.Blocked(fmt.Errorf("elasticsearch answers %d to PUT %s", status, path))
+		return pipeline.Blocked(fmt.Errorf("elasticsearch answers %d to PUT _index_template/%s", status, name))
 	}
 	log.Info("the index template is installed")
 	return nil
@@ -153,13 +156,13 @@ func readTemplate(body []byte) (version int, dataStream bool, err error) {
 }
 
 // ask sends a request of a few bytes; a status of 404 is no error.
-func (f *Flusher) ask(ctx context.Context, q request) (body []byte, status int, err error) {
+func (f *Flusher) ask(ctx context.Context, q esapi.Request) (body []byte, status int, err error) {
 	connection, err := f.current()
 	if err != nil {
 		return nil, 0, err
 	}
 	var into bytes.Buffer
-	answer, err := connection.send(ctx, q, &into, maxErrorBody)
+	answer, err := connection.send(ctx, request{Request: q}, &into, maxErrorBody)
 	if err != nil {
 		return nil, 0, f.undelivered(connection, err)
 	}

@@ -151,7 +151,7 @@ func TestWrongListener(t *testing.T) {
 	k := sharedBroker(t)
 	f := started(t, k.flusher(k.newTopic(t, 1), func(f *Flusher) { f.Brokers = []string{k.SASLPlaintext} }))
 	for _, err := range []error{f.Connect(t.Context()), flush(f, numbered(t, 0, 1))} {
-		require.ErrorContains(t, err, "other TLS or SASL settings")
+		require.ErrorContains(t, err, "with the same TLS and SASL settings?")
 		require.False(t, isBlocked(err))
 	}
 }
