@@ -331,6 +331,9 @@ func (f *stressFlusher) Flush(_, _, _ string, groups []*protocol.LogGroup) error
 	if !f.faulty() {
 		if f.roll(10) == 0 {
 			time.Sleep(time.Duration(f.roll(5)) * time.Millisecond)
+			if err := f.context.Context().Err(); err != nil {
+				return err // with a stop of some milliseconds the batch may have been taken away
+			}
 		}
 		f.record(groups, nil)
 		return nil
