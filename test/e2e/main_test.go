@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -47,15 +46,7 @@ func binary(t testing.TB) string {
 	return path
 }
 
-var build = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(scratch, "flinktail")
-	cmd := exec.Command("go", "build", "-o", path, ".")
-	cmd.Dir = servers.Tree()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build flinktail: %w: %s", err, out)
-	}
-	return path, nil
-})
+var build = sync.OnceValues(func() (string, error) { return servers.BuildFlinktail(scratch) })
 
 // cluster is a Flink with the listeners installed, which post to its gate.
 type cluster struct {

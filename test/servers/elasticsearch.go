@@ -29,13 +29,13 @@ type ElasticsearchOptions struct {
 
 // Elasticsearch is one node. It refuses to be root: as root's child it is the user nobody.
 type Elasticsearch struct {
+	server
 	URL       string
 	Authority *Authority // nil without TLS
 
-	dir, java, home string
-	ports           []int // HTTP, transport
-	options         ElasticsearchOptions
-	process         *Process
+	java, home string
+	ports      []int // HTTP, transport
+	options    ElasticsearchOptions
 }
 
 // StartElasticsearch starts a node whose files are in dir, and returns when it takes requests. When root calls, dir and
@@ -52,7 +52,7 @@ func StartElasticsearch(ctx context.Context, dir string, o ElasticsearchOptions)
 	if o.Heap == "" {
 		o.Heap = "256m"
 	}
-	e := &Elasticsearch{Authority: o.Authority, dir: dir, java: java, home: home, options: o}
+	e := &Elasticsearch{Authority: o.Authority, server: server{dir: dir}, java: java, home: home, options: o}
 	if err := e.install(ctx); err != nil {
 		return nil, fmt.Errorf("install Elasticsearch: %w", err)
 	}
@@ -92,29 +92,6 @@ func (e *Elasticsearch) UseCertificate(c Certificate) error {
 	}
 	return nil
 }
-
-// Stop ends the node in order. It may be called more than once.
-func (e *Elasticsearch) Stop() {
-	if e.process != nil {
-		e.process.Stop(stopTimeout)
-	}
-}
-
-// Kill ends the node at once.
-func (e *Elasticsearch) Kill() {
-	if e.process != nil {
-		e.process.Kill()
-	}
-}
-
-// Pause stops the node from running, with all connections open, until Resume.
-func (e *Elasticsearch) Pause() error { return e.process.Pause() }
-
-// Resume ends Pause.
-func (e *Elasticsearch) Resume() error { return e.process.Resume() }
-
-// Tail returns the last lines that the node has logged.
-func (e *Elasticsearch) Tail(lines int) string { return e.process.Tail(lines) }
 
 func (e *Elasticsearch) path(names ...string) string {
 	return filepath.Join(append([]string{e.dir}, names...)...)

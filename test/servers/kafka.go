@@ -27,14 +27,14 @@ type KafkaOptions struct {
 // and has to with the option ssl.client.auth=required. The users of both SASL listeners are alice with the password
 // alice-secret, by PLAIN, and bob with bob-secret, by SCRAM-SHA-256 and SCRAM-SHA-512.
 type Kafka struct {
+	server
 	Plaintext, SASLPlaintext, SASLSSL, SSL string // addresses
 	Authority                              *Authority
 	Client                                 Certificate // for SSL
 
-	dir, java, classPath string
-	ports                []int
-	options              KafkaOptions
-	process              *Process
+	java, classPath string
+	ports           []int
+	options         KafkaOptions
 }
 
 // StartKafka starts a broker whose files are in dir, and returns when it takes requests.
@@ -51,7 +51,7 @@ func StartKafka(ctx context.Context, dir string, o KafkaOptions) (*Kafka, error)
 		o.Heap = "384m"
 	}
 	k := &Kafka{
-		Authority: o.Authority, dir: dir, options: o,
+		Authority: o.Authority, server: server{dir: dir}, options: o,
 		java: filepath.Join(home, "bin", "java"), classPath: filepath.Join(jars, "*"),
 	}
 	if err := k.install(ctx); err != nil {
@@ -94,29 +94,6 @@ func (k *Kafka) Configure(options map[string]string) error {
 	}
 	return os.WriteFile(k.path("server.properties"), []byte(text.String()), 0o600)
 }
-
-// Stop ends the broker in order. It may be called more than once.
-func (k *Kafka) Stop() {
-	if k.process != nil {
-		k.process.Stop(stopTimeout)
-	}
-}
-
-// Kill ends the broker at once.
-func (k *Kafka) Kill() {
-	if k.process != nil {
-		k.process.Kill()
-	}
-}
-
-// Pause stops the broker from running, with all connections open, until Resume.
-func (k *Kafka) Pause() error { return k.process.Pause() }
-
-// Resume ends Pause.
-func (k *Kafka) Resume() error { return k.process.Resume() }
-
-// Tail returns the last lines that the broker has logged.
-func (k *Kafka) Tail(lines int) string { return k.process.Tail(lines) }
 
 func (k *Kafka) path(name string) string { return filepath.Join(k.dir, name) }
 

@@ -9,8 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -55,15 +53,7 @@ func binary(t testing.TB) string {
 	return path
 }
 
-var build = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(scratch, "flinktail")
-	cmd := exec.Command("go", "build", "-o", path, ".")
-	cmd.Dir = servers.Tree()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build flinktail: %w: %s", err, out)
-	}
-	return path, nil
-})
+var build = sync.OnceValues(func() (string, error) { return servers.BuildFlinktail(scratch) })
 
 // row is a line of the table that is printed at the end.
 type row struct {
