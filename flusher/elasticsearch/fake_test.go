@@ -11,14 +11,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/flinktail/flinktail/flusher/internal/pattern"
+	"github.com/flinktail/flinktail/pipeline/flushertest"
 	"github.com/flinktail/flinktail/pipeline/plugintest"
 	"github.com/flinktail/flinktail/protocol"
-	"github.com/flinktail/flinktail/protocol/flink"
 )
 
 // fake is Elasticsearch as far as this flusher sees it: it creates documents, refuses an id that is taken, keeps templates.
@@ -218,21 +217,11 @@ func flush(f *Flusher, groups ...*protocol.LogGroup) error {
 	return f.Flush("project", "logstore", "config", groups)
 }
 
-// group makes events of lines of JSON.
+// group makes a group of events from JSON lines.
 func group(t testing.TB, lines ...string) *protocol.LogGroup {
 	t.Helper()
-	b := protocol.NewBuilder()
-	d := protocol.NewJSONDecoder(flink.Fields, protocol.DefaultMaxDepth)
-	g := b.BeginGroup("", "")
-	for _, line := range lines {
-		require.NoError(t, d.DecodeLine(b, []byte(line), noon))
-		b.EndLog()
-	}
-	return g
+	return flushertest.Groups(t, lines...)[0]
 }
-
-// noon is the time of events that have none.
-var noon = time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC)
 
 func indexPattern(t testing.TB, text string) *pattern.Pattern {
 	t.Helper()

@@ -6,27 +6,17 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/flinktail/flinktail/pipeline/flushertest"
 	"github.com/flinktail/flinktail/pipeline/plugintest"
 	"github.com/flinktail/flinktail/protocol"
 	"github.com/flinktail/flinktail/protocol/flink"
 )
 
 // group makes a group of events from JSON lines.
-func group(t testing.TB, lines ...string) []*protocol.LogGroup {
-	t.Helper()
-	b := protocol.NewBuilder()
-	b.BeginGroup("", "")
-	d := protocol.NewJSONDecoder(flink.Fields, protocol.DefaultMaxDepth)
-	for _, line := range lines {
-		require.NoError(t, d.DecodeLine(b, []byte(line), time.Unix(1767600000, 0)))
-		b.EndLog()
-	}
-	return b.Groups()
-}
+var group = flushertest.Groups
 
 // numbered makes n events with the ids from, from+1, …
 func numbered(t testing.TB, from, n int, more string) []*protocol.LogGroup {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
@@ -19,7 +18,6 @@ import (
 	"github.com/flinktail/flinktail/pipeline/flushertest"
 	"github.com/flinktail/flinktail/pipeline/plugintest"
 	"github.com/flinktail/flinktail/protocol"
-	"github.com/flinktail/flinktail/protocol/flink"
 )
 
 // receiver is a real HTTP server that takes events and has faults on demand.
@@ -207,14 +205,7 @@ func read(request *http.Request) (received, error) {
 // group makes a group of events from JSON lines.
 func group(t testing.TB, lines ...string) *protocol.LogGroup {
 	t.Helper()
-	b := protocol.NewBuilder()
-	b.BeginGroup("", "")
-	d := protocol.NewJSONDecoder(flink.Fields, protocol.DefaultMaxDepth)
-	for _, line := range lines {
-		require.NoError(t, d.DecodeLine(b, []byte(line), time.Unix(1767600000, 0)))
-		b.EndLog()
-	}
-	return b.Groups()[0]
+	return flushertest.Groups(t, lines...)[0]
 }
 
 // numbered makes a group of events with the ids from, from+1, …

@@ -5,26 +5,13 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/stretchr/testify/require"
-
+	"github.com/flinktail/flinktail/pipeline/flushertest"
 	"github.com/flinktail/flinktail/protocol"
-	"github.com/flinktail/flinktail/protocol/flink"
 )
 
 // group makes a group of events from JSON lines.
-func group(t testing.TB, lines ...string) []*protocol.LogGroup {
-	t.Helper()
-	b := protocol.NewBuilder()
-	b.BeginGroup("", "")
-	d := protocol.NewJSONDecoder(flink.Fields, protocol.DefaultMaxDepth)
-	for _, line := range lines {
-		require.NoError(t, d.DecodeLine(b, []byte(line), time.Unix(1767600000, 0)))
-		b.EndLog()
-	}
-	return b.Groups()
-}
+var group = flushertest.Groups
 
 // benchmarkBatch is a batch of events of about 640 bytes of 200 jobs, no easier to compress than those of the end-to-end benchmarks.
 func benchmarkBatch(t testing.TB, n int) []*protocol.LogGroup {

@@ -21,7 +21,6 @@ import (
 	"github.com/flinktail/flinktail/pipeline/flushertest"
 	"github.com/flinktail/flinktail/pipeline/plugintest"
 	"github.com/flinktail/flinktail/protocol"
-	"github.com/flinktail/flinktail/protocol/flink"
 )
 
 func TestMain(m *testing.M) {
@@ -175,17 +174,8 @@ func flush(f *Flusher, groups []*protocol.LogGroup) error {
 	return f.Flush("project", "logstore", "config", groups)
 }
 
-func group(t testing.TB, lines ...string) []*protocol.LogGroup {
-	t.Helper()
-	b := protocol.NewBuilder()
-	b.BeginGroup("", "")
-	d := protocol.NewJSONDecoder(flink.Fields, protocol.DefaultMaxDepth)
-	for _, line := range lines {
-		require.NoError(t, d.DecodeLine(b, []byte(line), time.Unix(1767600000, 0)))
-		b.EndLog()
-	}
-	return b.Groups()
-}
+// group makes a group of events from JSON lines.
+var group = flushertest.Groups
 
 const event1 = `{"event_time":"2026-01-05T08:00:00.123Z","event_id":"1","kind":"job_status","cluster":"prod","job_name":"orders","status_from":"RUNNING","status_to":"FINISHED"}`
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
@@ -13,6 +14,20 @@ import (
 	"github.com/flinktail/flinktail/protocol"
 	"github.com/flinktail/flinktail/protocol/flink"
 )
+
+// Groups makes one log group of events that are JSON objects, as [JSON] renders them. An event without a time of its own is of 2026-01-05
+// 08:00 UTC.
+func Groups(t testing.TB, events ...string) []*protocol.LogGroup {
+	t.Helper()
+	b := protocol.NewBuilder()
+	b.BeginGroup("", "")
+	d := protocol.NewJSONDecoder(flink.Fields, protocol.DefaultMaxDepth)
+	for _, e := range events {
+		require.NoError(t, d.DecodeLine(b, []byte(e), time.Date(2026, 1, 5, 8, 0, 0, 0, time.UTC)))
+		b.EndLog()
+	}
+	return b.Groups()
+}
 
 // JSON renders groups as [Destination.Events] has to return events: for destinations that hold log groups.
 func JSON(groups ...*protocol.LogGroup) (events [][]byte) {
