@@ -30,7 +30,7 @@ type flusherRunner struct {
 	context  *pluginContext
 	log      *slog.Logger
 	match    []fieldMatch
-	cursor   *queue.Cursor
+	cursor   queue.Cursor
 	lanes    []*lane
 	seed     maphash.Seed
 
@@ -74,10 +74,10 @@ type fieldMatch struct {
 	patterns []string
 }
 
-func newFlusherRunner(p *pipe, index int, c config.Plugin, context *pluginContext) *flusherRunner {
+func newFlusherRunner(p *pipe, index int, c config.Plugin, context *pluginContext, cursor queue.Cursor) *flusherRunner {
 	r := &flusherRunner{
 		pipe: p, index: index, name: c.Name, flusher: c.Instance.(pipeline.Flusher), delivery: c.Delivery,
-		context: context, log: context.Logger(), cursor: p.queue.Cursor(), seed: maphash.MakeSeed(),
+		context: context, log: context.Logger(), cursor: cursor, seed: maphash.MakeSeed(),
 		urgent: make(chan struct{}), abandon: make(chan struct{}), letters: newLetters(context.Logger()),
 	}
 	for field, patterns := range c.Delivery.Match {

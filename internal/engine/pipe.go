@@ -32,7 +32,7 @@ type pipe struct {
 	soft, hard             context.Context
 	cancelSoft, cancelHard context.CancelFunc
 
-	queue       *queue.Memory
+	queue       queue.Queue
 	deadLetters *deadletter.Store
 	ledger      ledger
 	inputs      []*inputRunner
@@ -74,7 +74,11 @@ func newPipe(c *config.Pipeline, o Options) (p *pipe, err error) {
 		if err != nil {
 			return p, err
 		}
-		p.runners = append(p.runners, newFlusherRunner(p, i, plugin, ctx))
+		cursor, err := p.queue.Cursor(plugin.Name)
+		if err != nil {
+			return p, err
+		}
+		p.runners = append(p.runners, newFlusherRunner(p, i, plugin, ctx, cursor))
 	}
 	for _, plugin := range c.Processors {
 		processor := plugin.Instance.(pipeline.Processor)

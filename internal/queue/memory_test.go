@@ -21,9 +21,16 @@ func reserve(t *testing.T, q *Memory, bytes, events int) {
 	require.NoError(t, q.Reserve(context.Background(), Size{bytes, events}))
 }
 
+func cursor(t *testing.T, q Queue) Cursor {
+	t.Helper()
+	c, err := q.Cursor("")
+	require.NoError(t, err)
+	return c
+}
+
 func TestEntryIsDoneWhenEveryCursorHasSettledEveryEvent(t *testing.T) {
 	q := NewMemory(Size{100, 10})
-	first, second := q.Cursor(), q.Cursor()
+	first, second := cursor(t, q), cursor(t, q)
 	var done []error
 	reserve(t, q, 30, 3)
 	q.Append([]*protocol.LogGroup{{}}, Size{30, 3}, Size{30, 3}, func(err error) { done = append(done, err) })
@@ -42,7 +49,7 @@ func TestEntryIsDoneWhenEveryCursorHasSettledEveryEvent(t *testing.T) {
 
 func TestLostEventsFailTheirEntry(t *testing.T) {
 	q := NewMemory(Size{100, 10})
-	c := q.Cursor()
+	c := cursor(t, q)
 	var done []error
 	reserve(t, q, 2, 2)
 	q.Append(nil, Size{2, 2}, Size{2, 2}, func(err error) { done = append(done, err) })
@@ -76,7 +83,7 @@ func TestReserveBoundsBytesAndEvents(t *testing.T) {
 
 func TestIdleWaitsForTheLastEntry(t *testing.T) {
 	q := NewMemory(Size{100, 10})
-	c := q.Cursor()
+	c := cursor(t, q)
 	<-q.Idle()
 	reserve(t, q, 1, 1)
 	q.Append(nil, Size{1, 1}, Size{1, 1}, func(error) {})
@@ -91,7 +98,7 @@ func TestIdleWaitsForTheLastEntry(t *testing.T) {
 
 func TestCursorWakesAfterAppend(t *testing.T) {
 	q := NewMemory(Size{100, 10})
-	c := q.Cursor()
+	c := cursor(t, q)
 	for range 3 {
 		reserve(t, q, 1, 1)
 		q.Append(nil, Size{1, 1}, Size{1, 1}, func(error) {})
@@ -155,7 +162,7 @@ func TestCloseEndsEveryWait(t *testing.T) {
 func TestEntriesMayOutgrowTheirReservation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := NewMemory(Size{100, 10})
-		c := q.Cursor()
+		c := cursor(t, q)
 		reserve(t, q, 50, 5)
 		q.Append(nil, Size{120, 12}, Size{50, 5}, func(error) {})
 		require.Equal(t, Size{120, 12}, q.Used())
@@ -177,7 +184,7 @@ func TestEntriesMayOutgrowTheirReservation(t *testing.T) {
 // Many goroutines reserve, give up, append and settle; in the end nothing is left over.
 func TestConcurrentUseAddsUp(t *testing.T) {
 	q := NewMemory(Size{100, 10})
-	first, second := q.Cursor(), q.Cursor()
+	first, second := cursor(t, q), cursor(t, q)
 	var all, dones sync.WaitGroup
 	stop := make(chan struct{})
 	var over atomic.Bool
@@ -197,7 +204,7 @@ func TestConcurrentUseAddsUp(t *testing.T) {
 		})
 	}
 	var cursors sync.WaitGroup
-	for _, c := range []*Cursor{first, second} {
+	for _, c := range []Cursor{first, second} {
 		cursors.Go(func() {
 			for {
 				e := c.Next()
