@@ -1,0 +1,331 @@
+// Package disk is a queue in the files of a folder: what it has acknowledged survives a crash of the process and of the machine.
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/flinktail/flinktail/internal/queue"
+	"github.com/flinktail/flinktail/pipeline"
+	"github.com/flinktail/flinktail/protocol"
+)
+
+// ErrInUse says that another process has the folder open.
+var ErrInUse = errors.New("another process uses it")
+
+// ErrVersion says that a newer version wrote the folder.
+var ErrVersion = errors.New("written by a newer version in a format that this one does not know")
+
+// Options are a queue's limits. Zero values stand for the defaults.
+type Options struct {
+	MaxBytes     int64 // that the segments may take together; default 1 GiB
+	MinFreeBytes int64 // that the queue leaves free on its file system
+	SegmentBytes int64 // of one segment; default MaxBytes/16, 64 MiB at most
+	PendingBytes int   // memory of appends that are not synced yet; default 64 MiB
+	AheadBytes   int   // memory of the entries that each cursor has read and that are not settled; default 16 MiB
+
+	// Cursors are the names that will be used. Those that are new begin at the end; all begin at the oldest event when the positions are lost.
+	Cursors []string
+	// Damaged is called, from any goroutine, once for everything that cannot be read.
+	Damaged func(Damage)
+
+	files files
+}
+
+func (o Options) withDefaults() Options {
+	set := func(v *int64, fallback int64) {
+		if *v <= 0 {
+			*v = fallback
+		}
+	}
+	set(&o.MaxBytes, 1<<30)
+	set(&o.SegmentBytes, min(max(o.MaxBytes/16, 1), 64<<20))
+	if o.PendingBytes <= 0 {
+		o.PendingBytes = 64 << 20
+	}
+	if o.AheadBytes <= 0 {
+		o.AheadBytes = 16 << 20
+	}
+	if o.Damaged == nil {
+		o.Damaged = func(Damage) {}
+	}
+	if o.files == nil {
+		o.files = osFiles{}
+	}
+	return o
+}
+
+// Queue is a [queue.Queue] on disk: it answers for events once they are synced.
+type Queue struct {
+	dir     string
+	options Options
+	lock    *os.File
+	writer  writer
+	store   store
+
+	work    chan struct{} // sent to when something is pending
+	moved   chan struct{} // sent to when a cursor moved
+	passed  chan struct{} // sent to when a segment may have been passed by all
+	stop    chan struct{} // closed: commit what is pending, then end
+	running sync.WaitGroup
+
+	removing sync.Mutex // held by removeSegments
+
+	mu       sync.Mutex
+	gate     queue.Gate
+	reserved int        // bytes of memory: reservations, and appends that are not committed
+	pending  []*pending // appends that are not committed, in order, but for those that are being committed
+	waiting  int        // appends that are not committed
+	segments []segment  // in order; the last one may be written to
+	next     uint64     // index of the first event that is not committed
+	end      int64      // bytes of all segments since the oldest one at Open
+	active   bool       // the last segment is written to
+	cursors  map[string]*Cursor
+	idle     chan struct{} // closed when nothing is held; nil while nobody asks
+	err      error         // why nothing can be appended now
+	storeErr error         // why the cursors' positions cannot be stored now
+	damages  map[damageKey]bool
+	stopped  bool
+}
+
+var _ queue.Queue = (*Queue)(nil)
+
+// segment is a file of records, as far as it is committed.
+type segment struct {
+	first uint64 // index of its first event
+	base  int64  // bytes of the segments before
+	end   int64  // bytes of the file that count
+}
+
+// pending is an append that is not committed.
+type pending struct {
+	header   recordHeader // without first
+	payload  *buffer
+	reserved int
+	done     func(error)
+}
+
+// last returns the index after the last event of the segment at i.
+func (q *Queue) last(i int) uint64 {
+	if i+1 < len(q.segments) {
+		return q.segments[i+1].first
+	}
+	return q.next
+}
+
+// Reserve waits for room: see [queue.Queue]. It waits, too, while the disk takes nothing: see Err.
+func (q *Queue) Reserve(ctx context.Context, size queue.Size) error {
+	if int64(size.Bytes) > q.room() {
+		return pipeline.ErrTooLarge
+	}
+	return q.gate.Reserve(ctx, size)
+}
+
+// room returns how many bytes may be queued: besides, there may be a segment that is partly settled.
+func (q *Queue) room() int64 { return max(q.options.MaxBytes-q.options.SegmentBytes, 1) }
+
+func (q *Queue) take(size queue.Size) bool {
+	if q.err != nil || q.used()+int64(size.Bytes) > q.room() {
+		return false
+	}
+	if q.reserved > 0 && q.reserved+size.Bytes > q.options.PendingBytes {
+		return false
+	}
+	q.reserved += size.Bytes
+	return true
+}
+
+// used returns the bytes that are not settled, and those that are still to be written: a reservation is for more memory than it takes on disk.
+func (q *Queue) used() int64 {
+	_, settled := q.settled()
+	return q.end - settled + int64(q.reserved)
+}
+
+// settled returns the event and the position up to which everything is settled.
+func (q *Queue) settled() (event uint64, at int64) {
+	event, at = q.next, q.end
+	for _, c := range q.cursors {
+		event, at = min(event, c.event), min(at, c.at)
+	}
+	return event, at
+}
+
+// Cancel gives a reservation back.
+func (q *Queue) Cancel(reserved queue.Size) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.unreserve(reserved.Bytes)
+}
+
+func (q *Queue) unreserve(bytes int) {
+	q.reserved -= bytes
+	q.gate.Grant()
+}
+
+// Append adds an entry: see [queue.Queue]. It does not wait for the disk; done is called when the events are synced.
+func (q *Queue) Append(groups []*protocol.LogGroup, size, reserved queue.Size, done func(error)) {
+	p := &pending{payload: newBuffer(size.Bytes), reserved: reserved.Bytes, done: done}
+	data, err := protocol.AppendGroupList(p.payload.data[:0], groups)
+	if err == nil && len(data) > maxPayload {
+		err = pipeline.ErrTooLarge
+	}
+	if err != nil {
+		p.payload.release()
+		q.Cancel(reserved)
+		done(fmt.Errorf("append to queue: %w", err))
+		return
+	}
+	p.payload.data = data
+	p.header = recordHeader{length: len(data), events: uint32(size.Events), sum: checksum(data), appended: time.Now().UnixMilli()}
+	q.mu.Lock()
+	if q.stopped {
+		q.unreserve(reserved.Bytes)
+		q.mu.Unlock()
+		p.payload.release()
+		done(pipeline.ErrStopping)
+		return
+	}
+	q.pending = append(q.pending, p)
+	q.waiting++
+	q.mu.Unlock()
+	signal(q.work)
+}
+
+// Cursor returns the cursor of that name: see [queue.Queue]. Use those named in Options.Cursors before the first Append.
+func (q *Queue) Cursor(name string) (queue.Cursor, error) {
+	q.mu.Lock()
+	c, ok := q.cursors[name]
+	if !ok {
+		c = q.addCursor(name, q.next)
+	}
+	c.used = true
+	q.mu.Unlock()
+	if ok {
+		return c, nil
+	}
+	// Without its position in the files it would begin at the end again after a crash, and leave out what came meanwhile.
+	if _, err := q.storeCursors(true); err != nil {
+		return nil, fmt.Errorf("add cursor %s: %w", name, err)
+	}
+	return c, nil
+}
+
+// Unused returns the cursors for which Cursor was not called, with how many events each has left. They keep their events until Forget.
+func (q *Queue) Unused() map[string]int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	backlogs := map[string]int{}
+	for name, c := range q.cursors {
+		if !c.used {
+			backlogs[name] = int(q.next - c.event)
+		}
+	}
+	return backlogs
+}
+
+// Forget removes a cursor that nobody uses, and with it the events that are left to it alone.
+func (q *Queue) Forget(name string) error {
+	q.mu.Lock()
+	c, ok := q.cursors[name]
+	if ok && c.used {
+		q.mu.Unlock()
+		return fmt.Errorf("forget cursor %s: it is in use", name)
+	}
+	delete(q.cursors, name)
+	q.gate.Grant()
+	q.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("forget cursor %s: there is none", name)
+	}
+	if _, err := q.storeCursors(true); err != nil {
+		return fmt.Errorf("forget cursor %s: %w", name, err)
+	}
+	signal(q.passed)
+	return nil
+}
+
+// Idle tells when every cursor in use has settled everything: see [queue.Queue].
+func (q *Queue) Idle() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.idle == nil {
+		q.idle = make(chan struct{})
+	}
+	idle := q.idle
+	q.tellIdle()
+	return idle
+}
+
+func (q *Queue) tellIdle() {
+	if q.idle == nil || q.waiting > 0 {
+		return
+	}
+	for _, c := range q.cursors {
+		if c.used && c.event < q.next {
+			return
+		}
+	}
+	close(q.idle)
+	q.idle = nil
+}
+
+// Full reports whether somebody waits for room.
+func (q *Queue) Full() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.gate.Full()
+}
+
+// Used returns what is not settled by every cursor and, in Bytes, what is reserved.
+func (q *Queue) Used() queue.Size {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	event, _ := q.settled()
+	return queue.Size{Bytes: int(q.used()), Events: int(q.next - event)}
+}
+
+// Err returns why the disk does not take or give events now, nil when it does. The queue tries again by itself.
+func (q *Queue) Err() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	errs := []error{q.err, q.storeErr}
+	for _, c := range q.cursors {
+		errs = append(errs, c.err)
+	}
+	return errors.Join(errs...)
+}
+
+// Close ends every wait for room: see [queue.Queue]. An append that the disk does not take from then on fails.
+func (q *Queue) Close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.gate.Close()
+}
+
+// Stop commits what is pending, stores the cursors' positions and lets go of the folder: see [queue.Queue]. Call it once.
+func (q *Queue) Stop() error {
+	q.mu.Lock()
+	q.stopped = true
+	q.mu.Unlock()
+	close(q.stop)
+	q.running.Wait()
+	q.removeSegments()
+	var errs []error
+	for _, c := range q.cursors {
+		c.reading.Lock()
+		errs = append(errs, c.closeFile())
+		c.reading.Unlock()
+	}
+	return errors.Join(append(errs, q.storeErr, q.store.close(), q.lock.Close())...)
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
