@@ -1,11 +1,13 @@
 package disk
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -177,4 +179,8 @@ func TestASecondProcessIsRefused(t *testing.T) {
 	require.ErrorIs(t, err, ErrInUse)
 	stop()
 	open(t, dir, Options{})
+}
+
+func timeout(t *testing.T, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), d)
 }

@@ -97,7 +97,7 @@ func (q *Queue) recover() error {
 	}
 	for i, s := range segments {
 		if s.version == 0 && i < len(segments)-1 {
-			q.options.Damaged(Damage{File: segmentName(s.first), Bytes: segmentHeaderSize, Err: errors.New("the segment's header is damaged")})
+			q.options.Damaged(Damage{File: segmentName(s.first), Bytes: segmentHeaderSize, Err: errSegmentHeader})
 		}
 		s.base = q.end
 		q.end += s.end

@@ -14,6 +14,8 @@ const (
 
 // Why something in a segment cannot be read.
 var (
+	errSegmentHeader = errors.New("the header of the segment is damaged; its events do not depend on it")
+
 	errHeader    = errors.New("no record where one should begin")
 	errPayload   = errors.New("the record does not match its checksum")
 	errDecode    = errors.New("the record does not hold the events that it should")
