@@ -48,10 +48,8 @@ func (q *Queue) damaged(segment uint64, f io.ReaderAt, lost gap) {
 
 // keepAside copies what cannot be read, as far as that is possible, and returns the copy's path. Zeros are not worth it: a file system
 // leaves them where a crash came before the data.
-func keepAside(dir, name string, from io.Reader, offset int64) (path string) {
-	var head [4 << 10]byte
-	n, err := io.ReadFull(from, head[:])
-	if n == 0 || err != nil && len(bytes.Trim(head[:n], "\x00")) == 0 {
+func keepAside(dir, name string, from *io.SectionReader, offset int64) (path string) {
+	if allZero(from) {
 		return ""
 	}
 	if os.MkdirAll(filepath.Join(dir, damagedDir), 0o700) != nil {
@@ -62,10 +60,25 @@ func keepAside(dir, name string, from io.Reader, offset int64) (path string) {
 	if err != nil {
 		return ""
 	}
-	_, err = io.Copy(to, io.MultiReader(bytes.NewReader(head[:n]), from))
+	_, err = io.Copy(to, from)
 	if closeErr := to.Close(); err != nil || closeErr != nil {
 		_ = os.Remove(path)
 		return ""
 	}
 	return path
+}
+
+// allZero leaves r at its beginning.
+func allZero(r *io.SectionReader) bool {
+	defer func() { _, _ = r.Seek(0, io.SeekStart) }()
+	var block [4 << 10]byte
+	for {
+		n, err := r.Read(block[:])
+		if len(bytes.Trim(block[:n], "\x00")) > 0 {
+			return false
+		}
+		if err != nil {
+			return true
+		}
+	}
 }
