@@ -23,7 +23,7 @@ import (
 func fill(t *testing.T, n int, segmentBytes int64) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	q, stop := open(t, dir, Options{Cursors: []string{"a"}, SegmentBytes: segmentBytes})
+	q, stop := open(t, dir, Options{Cursors: []string{"a"}, SegmentBytes: segmentBytes, files: unsyncedFiles{}})
 	put(t, q, upTo(0, n)...)
 	stop()
 	return dir
@@ -65,7 +65,7 @@ func TestTornTail(t *testing.T) {
 			whole++
 		}
 		var damages damageLog
-		q, stop := open(t, dir, Options{Cursors: []string{"a"}, Damaged: damages.add})
+		q, stop := open(t, dir, Options{Cursors: []string{"a"}, Damaged: damages.add, files: unsyncedFiles{}})
 		a := cursor(t, q, "a")
 		require.Equal(t, whole, a.Backlog())
 		put(t, q, 100)
@@ -154,7 +154,7 @@ func TestBitFlips(t *testing.T) {
 		require.Equal(t, len(hit), n-intact)
 		require.Equal(t, len(hit), verified.events())
 
-		q, stop := open(t, dir, Options{Cursors: []string{"a", "b"}, Damaged: damages.add})
+		q, stop := open(t, dir, Options{Cursors: []string{"a", "b"}, Damaged: damages.add, files: unsyncedFiles{}})
 		var want []string
 		for i := range n {
 			if !hit[i] {
@@ -376,6 +376,23 @@ func TestUnusedCursorsKeepTheirEvents(t *testing.T) {
 	require.Zero(t, cursor(t, q, "b").Backlog())
 }
 
+// A cursor that was added keeps its place when the process is killed.
+func TestAnAddedCursorIsKnownAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	q, _ := open(t, dir, Options{Cursors: []string{"a"}})
+	put(t, q, 0)
+	cursor(t, q, "b")
+	killed := copyDir(t, dir)
+	put(t, q, 1)
+	for _, path := range segmentFiles(t, dir) {
+		require.NoError(t, os.WriteFile(filepath.Join(killed, filepath.Base(path)), readFile(t, path), 0o600))
+	}
+	q, _ = open(t, killed, Options{Cursors: []string{"a", "b", "c"}})
+	got, _ := drain(t, q, cursor(t, q, "b"))
+	require.Equal(t, ids(1), got)
+	require.Zero(t, cursor(t, q, "c").Backlog())
+}
+
 // What Lose says is left to the next start, and so is all that comes after it.
 func TestLostEventsStay(t *testing.T) {
 	dir := t.TempDir()
@@ -522,15 +539,35 @@ func FuzzRecovery(f *testing.F) {
 		require.NoError(t, err)
 		_, err = Verify(dir, func(Damage) {})
 		require.NoError(t, err)
-		q, err := Open(dir, Options{Cursors: []string{"a"}})
+		q, err := Open(dir, Options{Cursors: []string{"a"}, files: unsyncedFiles{}})
 		require.NoError(t, err)
 		a, err := q.Cursor("a")
 		require.NoError(t, err)
 		backlog := a.Backlog()
+		defer time.AfterFunc(10*time.Second, func() { panic("it hangs") }).Stop()
 		put(t, q, 1000)
 		got, corrupt := drain(t, q, a)
 		require.Equal(t, ids(1000)[0], got[len(got)-1])
 		require.Equal(t, backlog+1, len(got)+corrupt)
 		require.NoError(t, q.Stop())
 	})
+}
+
+// unsyncedFiles are fast.
+type unsyncedFiles struct{ osFiles }
+
+type unsyncedFile struct{ file }
+
+func (unsyncedFile) Sync() error           { return nil }
+func (unsyncedFiles) SyncDir(string) error { return nil }
+func (u unsyncedFiles) Create(path string) (file, error) {
+	f, err := u.osFiles.Create(path)
+	return unsyncedFile{f}, err
+}
+func (u unsyncedFiles) Open(path string) (file, error) {
+	f, err := u.osFiles.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return unsyncedFile{f}, nil
 }

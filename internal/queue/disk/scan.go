@@ -79,9 +79,6 @@ func (s *scanner) next() (*record, *gap, error) {
 			if len(head) == recordHeaderSize {
 				h, ok = parseRecordHeader(head, s.offset)
 			}
-			if ok && h.first >= s.span.last {
-				break // it was written again to the next segment, and counts there
-			}
 			if ok && h.size() <= left {
 				if h.after() <= s.event {
 					s.offset += h.size()
@@ -113,8 +110,9 @@ func (s *scanner) end() gap {
 // take returns the record that begins here.
 func (s *scanner) take(h recordHeader) (*record, *gap, error) {
 	if h.first > s.event {
-		missing := &gap{s.offset, 0, h.first - s.event, errMissing}
-		s.event = h.first
+		event := min(h.first, s.span.last) // what is from last on was written again to the next segment, and counts there
+		missing := &gap{s.offset, 0, event - s.event, errMissing}
+		s.event = event
 		return nil, missing, nil
 	}
 	r := &record{recordHeader: h}
@@ -156,8 +154,8 @@ func (s *scanner) resync(why error) (*gap, error) {
 			continue
 		}
 		at += int64(i)
-		if h, _ := parseRecordHeader(window[i:], at); h.first >= s.span.first && h.first < s.span.last && at+h.size() <= s.span.end {
-			next, event = at, max(h.first, s.event)
+		if h, _ := parseRecordHeader(window[i:], at); h.first >= s.span.first && at+h.size() <= s.span.end {
+			next, event = at, min(max(h.first, s.event), s.span.last)
 			break
 		}
 		at++
