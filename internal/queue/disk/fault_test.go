@@ -261,22 +261,39 @@ func TestWhatAFailedCommitLeftDoesNotCount(t *testing.T) {
 		dir, fs := t.TempDir(), newFaultyFiles()
 		o := Options{Cursors: []string{"a"}, files: fs}
 		q, stop := open(t, dir, o)
-		put(t, q, 0, 1)
+		put(t, q, 0)
+		gate := make(chan struct{})
+		syncs := 0
 		fs.setFail(func(call, name string) error {
-			if isSegment(name) && (call == "sync" && name == segmentName(0) || call == "truncate") {
-				return syscall.EIO
+			if !isSegment(name) || call != "sync" && call != "truncate" || name != segmentName(0) {
+				return nil
 			}
-			return nil
+			if syncs++; syncs == 1 {
+				<-gate
+				return nil
+			}
+			return syscall.EIO
 		})
-		put(t, q, 2, 3)
+		var all []<-chan error
+		for n := range 3 {
+			all = append(all, queuetest.Append(t, q, queuetest.Group("x", n+1)))
+			if n == 0 {
+				synctest.Wait() // the other two come together
+			}
+		}
+		close(gate)
+		for _, done := range all {
+			require.NoError(t, <-done)
+		}
 		fs.setFail(nil)
 		stop()
 		path := filepath.Join(dir, segmentName(0))
 		ends := records(t, path)
-		require.Len(t, ends, 3)
+		require.Len(t, ends, 4)
 		require.FileExists(t, filepath.Join(dir, segmentName(2)))
-		flip(t, path, ends[1]-recordHeaderSize)
-		flip(t, path, ends[0]+20) // the header
+		for _, header := range ends[:2] {
+			flip(t, path, header+20)
+		}
 		var damages damageLog
 		o.Damaged = damages.add
 		q, _ = open(t, dir, o)
