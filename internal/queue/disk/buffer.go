@@ -9,7 +9,7 @@ import (
 // The buffers have powers of two as sizes: what waits for a single event must not pin a large one.
 const (
 	smallestBuffer = 10 // bits
-	largestBuffer  = 18
+	largestBuffer  = 20
 )
 
 var bufferPools [largestBuffer + 1]sync.Pool

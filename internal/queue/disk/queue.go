@@ -168,7 +168,7 @@ func (q *Queue) unreserve(bytes int) {
 
 // Append adds an entry: see [queue.Queue]. It does not wait for the disk; done is called when the events are synced.
 func (q *Queue) Append(groups []*protocol.LogGroup, size, reserved queue.Size, done func(error)) {
-	p := &pending{payload: newBuffer(size.Bytes), reserved: reserved.Bytes, done: done}
+	p := &pending{payload: newBuffer(encodedSize(groups)), reserved: reserved.Bytes, done: done}
 	data, err := protocol.AppendGroupList(p.payload.data[:0], groups)
 	if err == nil && len(data) > maxPayload {
 		err = pipeline.ErrTooLarge
@@ -193,6 +193,15 @@ func (q *Queue) Append(groups []*protocol.LogGroup, size, reserved queue.Size, d
 	q.waiting++
 	q.mu.Unlock()
 	signal(q.work)
+}
+
+// encodedSize returns what AppendGroupList needs at most.
+func encodedSize(groups []*protocol.LogGroup) (n int) {
+	const framing = 32 // of a group in the list, and its texts where they are missing
+	for _, g := range groups {
+		n += g.SizeVT() + framing
+	}
+	return n
 }
 
 // Cursor returns the cursor of that name: see [queue.Queue]. Use those named in Options.Cursors before the first Append.
