@@ -132,7 +132,7 @@ func (f *faultyFiles) SyncDir(dir string) error {
 		}
 		f.named[path] = true
 	}
-	return f.osFiles.SyncDir(dir)
+	return nil
 }
 
 func (f *faultyFiles) Free(dir string) (int64, error) {
@@ -162,7 +162,7 @@ func (f *faultyFile) Sync() error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	f.fs.synced[f.path] = data
-	return f.file.Sync()
+	return nil
 }
 
 func (f *faultyFile) ReadAt(p []byte, at int64) (int, error) {
@@ -397,6 +397,28 @@ func TestFullFileSystemHeals(t *testing.T) {
 		require.Zero(t, corrupt)
 		require.Len(t, acknowledged, 1000)
 		require.Equal(t, acknowledged, got)
+	})
+}
+
+func TestWhatCannotBeRemovedIsToldAndRemovedLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, fs := t.TempDir(), newFaultyFiles()
+		q, _ := open(t, dir, Options{Cursors: []string{"a"}, SegmentBytes: 500, files: fs})
+		fs.setFail(func(call, _ string) error {
+			if call == "remove" {
+				return syscall.EBUSY
+			}
+			return nil
+		})
+		put(t, q, upTo(0, 20)...)
+		_, _ = drain(t, q, cursor(t, q, "a"))
+		time.Sleep(time.Minute)
+		require.ErrorIs(t, q.Err(), syscall.EBUSY)
+		require.Greater(t, len(segmentFiles(t, dir)), 2)
+		fs.setFail(nil)
+		time.Sleep(time.Minute)
+		require.NoError(t, q.Err())
+		require.Len(t, segmentFiles(t, dir), 1)
 	})
 }
 

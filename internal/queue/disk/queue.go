@@ -87,7 +87,7 @@ type Queue struct {
 	cursors  map[string]*Cursor
 	idle     chan struct{} // closed when nothing is held; nil while nobody asks
 	err      error         // why nothing can be appended now
-	storeErr error         // why the cursors' positions cannot be stored now
+	storeErr error         // why the cursors' positions cannot be stored, or a segment not be removed, now
 	damages  map[damageKey]bool
 	stopped  bool
 }

@@ -181,10 +181,13 @@ func (q *Queue) removeSegments() (ok bool) {
 	}
 	q.mu.Unlock()
 	for _, name := range names {
-		if err := q.options.files.Remove(filepath.Join(q.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err := q.options.files.Remove(filepath.Join(q.dir, name))
+		q.mu.Lock()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			q.storeErr = fmt.Errorf("remove what was delivered: %w", err)
+			q.mu.Unlock()
 			return false
 		}
-		q.mu.Lock()
 		first := q.segments[0].first
 		q.segments = slices.Delete(q.segments, 0, 1)
 		maps.DeleteFunc(q.damages, func(k damageKey, _ bool) bool { return k.segment == first })
