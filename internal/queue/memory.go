@@ -53,17 +53,17 @@ func (q *Memory) Cursor(string) (Cursor, error) {
 
 // Reserve waits for room: see [Queue].
 func (q *Memory) Reserve(ctx context.Context, size Size) error {
-	if !size.within(q.max) {
+	if !size.Within(q.max) {
 		return pipeline.ErrTooLarge
 	}
 	return q.gate.Reserve(ctx, size)
 }
 
 func (q *Memory) take(size Size) bool {
-	if !q.used.plus(size).within(q.max) {
+	if !q.used.Plus(size).Within(q.max) {
 		return false
 	}
-	q.used = q.used.plus(size)
+	q.used = q.used.Plus(size)
 	return true
 }
 
@@ -79,7 +79,7 @@ func (q *Memory) Stop() error { return nil }
 
 // resize changes what is used and lets in who waited for that.
 func (q *Memory) resize(from, to Size) {
-	q.used = q.used.minus(from).plus(to)
+	q.used = q.used.Minus(from).Plus(to)
 	q.gate.Grant()
 }
 

@@ -195,7 +195,7 @@ func TestConcurrentUseAddsUp(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rnd.IntN(300))*time.Microsecond)
 				size := Size{1 + rnd.IntN(100), 1 + rnd.IntN(10)}
 				if q.Reserve(ctx, size) == nil {
-					over.CompareAndSwap(false, !q.Used().within(q.max))
+					over.CompareAndSwap(false, !q.Used().Within(q.max))
 					dones.Add(1)
 					q.Append(nil, size, size, func(error) { dones.Done() })
 				}

@@ -53,11 +53,14 @@ type Size struct {
 	Events int
 }
 
-func (s Size) plus(t Size) Size  { return Size{s.Bytes + t.Bytes, s.Events + t.Events} }
-func (s Size) minus(t Size) Size { return Size{s.Bytes - t.Bytes, s.Events - t.Events} }
-func (s Size) within(t Size) bool {
-	return s.Bytes <= t.Bytes && s.Events <= t.Events
-}
+// Plus returns the sum.
+func (s Size) Plus(t Size) Size { return Size{s.Bytes + t.Bytes, s.Events + t.Events} }
+
+// Minus returns the difference.
+func (s Size) Minus(t Size) Size { return Size{s.Bytes - t.Bytes, s.Events - t.Events} }
+
+// Within reports whether t has room for s.
+func (s Size) Within(t Size) bool { return s.Bytes <= t.Bytes && s.Events <= t.Events }
 
 // Entry is what one Append added.
 type Entry struct {

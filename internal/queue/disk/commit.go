@@ -209,7 +209,7 @@ func (q *Queue) giveBack(batch []*pending, err error) {
 func (q *Queue) finish(batch []*pending) {
 	q.waiting -= len(batch)
 	for _, p := range batch {
-		q.reserved -= p.reserved
+		q.reserved = q.reserved.Minus(p.reserved)
 	}
 	q.gate.Grant()
 }

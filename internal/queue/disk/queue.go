@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"sync"
 	"time"
@@ -23,6 +24,7 @@ var ErrVersion = errors.New("written by a newer version in a format that this on
 // Options are a queue's limits. Zero values stand for the defaults.
 type Options struct {
 	MaxBytes     int64 // that the segments may take together; default 1 GiB
+	MaxEvents    int   // default: as many as fit
 	MinFreeBytes int64 // that the queue leaves free on its file system
 	SegmentBytes int64 // of one segment; default MaxBytes/16, 64 MiB at most
 	PendingBytes int   // memory of appends that are not synced yet; default 64 MiB
@@ -44,6 +46,9 @@ func (o Options) withDefaults() Options {
 	}
 	set(&o.MaxBytes, 1<<30)
 	set(&o.SegmentBytes, min(max(o.MaxBytes/16, 1), 64<<20))
+	if o.MaxEvents <= 0 {
+		o.MaxEvents = math.MaxInt
+	}
 	if o.PendingBytes <= 0 {
 		o.PendingBytes = 64 << 20
 	}
@@ -77,7 +82,7 @@ type Queue struct {
 
 	mu       sync.Mutex
 	gate     queue.Gate
-	reserved int        // bytes of memory: reservations, and appends that are not committed
+	reserved queue.Size // memory: reservations, and appends that are not committed
 	pending  []*pending // appends that are not committed, in order, but for those that are being committed
 	waiting  int        // appends that are not committed
 	segments []segment  // in order; the last one may be written to
@@ -105,7 +110,7 @@ type segment struct {
 type pending struct {
 	header   recordHeader // without first
 	payload  *buffer
-	reserved int
+	reserved queue.Size
 	done     func(error)
 }
 
@@ -119,30 +124,32 @@ func (q *Queue) last(i int) uint64 {
 
 // Reserve waits for room: see [queue.Queue]. It waits, too, while the disk takes nothing: see Err.
 func (q *Queue) Reserve(ctx context.Context, size queue.Size) error {
-	if int64(size.Bytes) > q.room() {
+	if !size.Within(q.room()) {
 		return pipeline.ErrTooLarge
 	}
 	return q.gate.Reserve(ctx, size)
 }
 
-// room returns how many bytes may be queued: besides, there may be a segment that is partly settled.
-func (q *Queue) room() int64 { return max(q.options.MaxBytes-q.options.SegmentBytes, 1) }
+// room returns how much may be queued: besides, there may be a segment that is partly settled.
+func (q *Queue) room() queue.Size {
+	return queue.Size{Bytes: int(max(q.options.MaxBytes-q.options.SegmentBytes, 1)), Events: q.options.MaxEvents}
+}
 
 func (q *Queue) take(size queue.Size) bool {
-	if q.err != nil || q.used()+int64(size.Bytes) > q.room() {
+	if q.err != nil || !q.used().Plus(size).Within(q.room()) {
 		return false
 	}
-	if q.reserved > 0 && q.reserved+size.Bytes > q.options.PendingBytes {
+	if q.reserved.Bytes > 0 && q.reserved.Bytes+size.Bytes > q.options.PendingBytes {
 		return false
 	}
-	q.reserved += size.Bytes
+	q.reserved = q.reserved.Plus(size)
 	return true
 }
 
-// used returns the bytes that are not settled, and those that are still to be written: a reservation is for more memory than it takes on disk.
-func (q *Queue) used() int64 {
-	_, settled := q.settled()
-	return q.end - settled + int64(q.reserved)
+// used returns what is not settled and what is still to be written: a reservation is for more memory than it takes on disk.
+func (q *Queue) used() queue.Size {
+	event, at := q.settled()
+	return q.reserved.Plus(queue.Size{Bytes: int(q.end - at), Events: int(q.next - event)})
 }
 
 // settled returns the event and the position up to which everything is settled.
@@ -158,17 +165,17 @@ func (q *Queue) settled() (event uint64, at int64) {
 func (q *Queue) Cancel(reserved queue.Size) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.unreserve(reserved.Bytes)
+	q.unreserve(reserved)
 }
 
-func (q *Queue) unreserve(bytes int) {
-	q.reserved -= bytes
+func (q *Queue) unreserve(size queue.Size) {
+	q.reserved = q.reserved.Minus(size)
 	q.gate.Grant()
 }
 
 // Append adds an entry: see [queue.Queue]. It does not wait for the disk; done is called when the events are synced.
 func (q *Queue) Append(groups []*protocol.LogGroup, size, reserved queue.Size, done func(error)) {
-	p := &pending{payload: newBuffer(encodedSize(groups)), reserved: reserved.Bytes, done: done}
+	p := &pending{payload: newBuffer(encodedSize(groups)), done: done}
 	data, err := protocol.AppendGroupList(p.payload.data[:0], groups)
 	if err == nil && len(data) > maxPayload {
 		err = pipeline.ErrTooLarge
@@ -183,12 +190,15 @@ func (q *Queue) Append(groups []*protocol.LogGroup, size, reserved queue.Size, d
 	p.header = recordHeader{length: len(data), events: uint32(size.Events), sum: checksum(data), appended: time.Now().UnixMilli()}
 	q.mu.Lock()
 	if q.stopped {
-		q.unreserve(reserved.Bytes)
+		q.unreserve(reserved)
 		q.mu.Unlock()
 		p.payload.release()
 		done(pipeline.ErrStopping)
 		return
 	}
+	p.reserved = queue.Size{Bytes: max(size.Bytes, reserved.Bytes), Events: size.Events}
+	q.reserved = q.reserved.Plus(p.reserved)
+	q.unreserve(reserved)
 	q.pending = append(q.pending, p)
 	q.waiting++
 	q.mu.Unlock()
@@ -289,12 +299,11 @@ func (q *Queue) Full() bool {
 	return q.gate.Full()
 }
 
-// Used returns what is not settled by every cursor and, in Bytes, what is reserved.
+// Used returns what the queue holds, reservations included: bytes of the disk, and of memory what is not committed.
 func (q *Queue) Used() queue.Size {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	event, _ := q.settled()
-	return queue.Size{Bytes: int(q.used()), Events: int(q.next - event)}
+	return q.used()
 }
 
 // Err returns why the disk does not take or give events now, nil when it does. The queue tries again by itself.
