@@ -262,13 +262,14 @@ func TestWhatAFailedCommitLeftDoesNotCount(t *testing.T) {
 		o := Options{Cursors: []string{"a"}, files: fs}
 		q, stop := open(t, dir, o)
 		put(t, q, 0)
-		gate := make(chan struct{})
+		entered, gate := make(chan struct{}), make(chan struct{})
 		syncs := 0
 		fs.setFail(func(call, name string) error {
 			if !isSegment(name) || call != "sync" && call != "truncate" || name != segmentName(0) {
 				return nil
 			}
 			if syncs++; syncs == 1 {
+				close(entered)
 				<-gate
 				return nil
 			}
@@ -278,7 +279,7 @@ func TestWhatAFailedCommitLeftDoesNotCount(t *testing.T) {
 		for n := range 3 {
 			all = append(all, queuetest.Append(t, q, queuetest.Group("x", n+1)))
 			if n == 0 {
-				synctest.Wait() // the other two come together
+				<-entered // the other two come together
 			}
 		}
 		close(gate)
