@@ -12,6 +12,7 @@ import (
 const (
 	// commitBytes bounds what is written with one sync.
 	commitBytes = 4 << 20
+	gatherTime  = time.Millisecond
 
 	firstPause   = 20 * time.Millisecond
 	longestPause = 2 * time.Second
@@ -30,6 +31,7 @@ type writer struct {
 // commitLoop writes what is pending, all that has come since the last time with one sync.
 func (q *Queue) commitLoop() {
 	for {
+		q.gather()
 		batch := q.takePending()
 		if batch == nil {
 			select {
@@ -43,6 +45,33 @@ func (q *Queue) commitLoop() {
 			}
 		}
 		q.commit(batch)
+	}
+}
+
+// gather gives those whom the last commit answered the time to append again, so that one sync serves them all.
+func (q *Queue) gather() {
+	late := false
+	var timer <-chan time.Time
+	for {
+		q.mu.Lock()
+		if late {
+			q.expected = 0
+		}
+		enough := len(q.pending) >= q.expected
+		q.mu.Unlock()
+		if enough {
+			return
+		}
+		if timer == nil {
+			timer = time.After(gatherTime)
+		}
+		select {
+		case <-q.work:
+		case <-timer:
+			late = true
+		case <-q.stop:
+			return
+		}
 	}
 }
 
@@ -178,6 +207,9 @@ func (q *Queue) committed(batch []*pending) {
 	q.end += size
 	q.next = batch[len(batch)-1].header.after()
 	q.err = nil
+	if q.expected = len(batch) + len(q.pending); q.expected == 1 {
+		q.expected = 0 // one alone waits for nobody
+	}
 	q.finish(batch)
 	for _, c := range q.cursors {
 		signal(c.wake)

@@ -65,6 +65,9 @@ func findSegments(dir string) ([]found, error) {
 			continue
 		}
 		f, err := os.Open(filepath.Join(dir, entry.Name()))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // removed meanwhile
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -106,12 +109,11 @@ func (q *Queue) recover() error {
 	if err := q.recoverTail(); err != nil {
 		return err
 	}
-	lost := stored == nil && len(q.segments) > 0
-	if lost {
-		q.options.Damaged(Damage{File: storeName(0), Err: errors.New("the cursors' positions are lost: everything is delivered again")})
+	if stored == nil {
 		stored = &positions{}
-	} else if stored == nil {
-		stored = &positions{}
+		if q.lost = len(q.segments) > 0; q.lost {
+			q.options.Damaged(Damage{File: storeName(0), Err: errors.New("the cursors' positions are lost: everything is delivered again")})
+		}
 	}
 	for _, event := range stored.Cursors {
 		q.next = max(q.next, event) // the last segment may be gone, and what comes now must not take its place
@@ -132,16 +134,12 @@ func (q *Queue) recover() error {
 			continue
 		}
 		added = true
-		if lost {
-			q.addCursor(name, oldest)
-		} else {
-			q.addCursor(name, q.next)
-		}
+		q.addCursor(name, q.beginning())
 	}
 	if err := q.store.open(q.options.files, q.dir, stored.Generation, in); err != nil {
 		return err
 	}
-	if added || lost {
+	if added {
 		_, err = q.storeCursors(true)
 	}
 	return err

@@ -85,6 +85,7 @@ type Queue struct {
 	reserved queue.Size // memory: reservations, and appends that are not committed
 	pending  []*pending // appends that are not committed, in order, but for those that are being committed
 	waiting  int        // appends that are not committed
+	expected int        // appends that the next commit waits for a moment
 	segments []segment  // in order; the last one may be written to
 	next     uint64     // index of the first event that is not committed
 	end      int64      // bytes of all segments since the oldest one at Open
@@ -93,6 +94,7 @@ type Queue struct {
 	idle     chan struct{} // closed when nothing is held; nil while nobody asks
 	err      error         // why nothing can be appended now
 	storeErr error         // why the cursors' positions cannot be stored, or a segment not be removed, now
+	lost     bool          // the positions were lost at Open
 	damages  map[damageKey]bool
 	stopped  bool
 }
@@ -201,8 +203,12 @@ func (q *Queue) Append(groups []*protocol.LogGroup, size, reserved queue.Size, d
 	q.unreserve(reserved)
 	q.pending = append(q.pending, p)
 	q.waiting++
+	n := len(q.pending)
+	enough := n == 1 || n == q.expected
 	q.mu.Unlock()
-	signal(q.work)
+	if enough {
+		signal(q.work)
+	}
 }
 
 // encodedSize returns what AppendGroupList needs at most.
@@ -219,7 +225,7 @@ func (q *Queue) Cursor(name string) (queue.Cursor, error) {
 	q.mu.Lock()
 	c, ok := q.cursors[name]
 	if !ok {
-		c = q.addCursor(name, q.next)
+		c = q.addCursor(name, q.beginning())
 	}
 	c.used = true
 	q.mu.Unlock()
@@ -231,6 +237,14 @@ func (q *Queue) Cursor(name string) (queue.Cursor, error) {
 		return nil, fmt.Errorf("add cursor %s: %w", name, err)
 	}
 	return c, nil
+}
+
+// beginning returns where a new cursor begins: at the end, but when the positions are lost it may not be new.
+func (q *Queue) beginning() uint64 {
+	if q.lost && len(q.segments) > 0 {
+		return q.segments[0].first
+	}
+	return q.next
 }
 
 // Unused returns the cursors for which Cursor was not called, with how many events each has left. They keep their events until Forget.

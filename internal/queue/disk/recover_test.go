@@ -288,6 +288,25 @@ func TestLostPositionsMeanRedelivery(t *testing.T) {
 	}
 }
 
+// Whoever opens a queue without saying who reads it, a command say, changes nothing.
+func TestAQueueWithoutCursorsKeepsEverything(t *testing.T) {
+	dir := fill(t, 20, 1000)
+	for i := range 2 {
+		require.NoError(t, os.Remove(filepath.Join(dir, storeName(i))))
+	}
+	segments := segmentFiles(t, dir)
+	for range 2 {
+		q, stop := open(t, dir, Options{})
+		require.Empty(t, q.Unused())
+		require.Error(t, q.Forget("a"))
+		stop()
+		require.Equal(t, segments, segmentFiles(t, dir))
+	}
+	q, _ := open(t, dir, Options{})
+	got, _ := drain(t, q, cursor(t, q, "a"))
+	require.Equal(t, ids(upTo(0, 20)...), got)
+}
+
 // One of the two files is lost, or an older one was put back: at worst something is delivered again.
 func TestOlderPositionsMeanRedelivery(t *testing.T) {
 	dir := t.TempDir()

@@ -165,6 +165,12 @@ func (q *Queue) keep() {
 func (q *Queue) removeSegments() (ok bool) {
 	q.removing.Lock()
 	defer q.removing.Unlock()
+	q.mu.Lock()
+	nobody := len(q.cursors) == 0
+	q.mu.Unlock()
+	if nobody {
+		return true // nothing is known to be delivered
+	}
 	settled, err := q.storeCursors(true)
 	q.mu.Lock()
 	full := q.err != nil
