@@ -10,13 +10,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/flinktail/flinktail/internal/queue"
 	"github.com/flinktail/flinktail/internal/queue/queuetest"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestDiskIsAQueue(t *testing.T) {
 	queuetest.Run(t, func(t *testing.T, bytes int, cursors ...string) queue.Queue {
