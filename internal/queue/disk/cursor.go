@@ -121,9 +121,11 @@ func (c *Cursor) source() (seg segment, ok bool) {
 // read returns the next entry from seg, nil when there is none to speak of.
 func (c *Cursor) read(seg segment) (*entry, error) {
 	if c.file == nil || c.scan.span.first != seg.first {
-		if err := c.open(seg); errors.Is(err, fs.ErrNotExist) {
+		err := c.open(seg)
+		if errors.Is(err, fs.ErrNotExist) {
 			return c.skip(seg, c.scan.end()), nil
-		} else if err != nil {
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -159,12 +161,11 @@ func (c *Cursor) open(seg segment) error {
 		return err
 	}
 	f, err := c.queue.options.files.Open(filepath.Join(c.queue.dir, segmentName(seg.first)))
-	if err != nil {
-		return err
-	}
-	c.file = f
 	c.scan.reset(f, span{seg.first, c.scan.span.last, c.scan.span.end}, c.scan.event)
-	return nil
+	if err == nil {
+		c.file = f
+	}
+	return err
 }
 
 func (c *Cursor) closeFile() (err error) {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -167,6 +168,26 @@ func TestFilesAreForTheirOwnerOnly(t *testing.T) {
 		require.Zero(t, info.Mode().Perm()&0o077, info.Name())
 		return nil
 	}))
+}
+
+// Eight who append at once, and again once they are answered, share their syncs.
+func TestAppendsShareSyncs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		files := &countingFiles{}
+		q, stop := open(t, t.TempDir(), Options{Cursors: []string{"a"}, files: files})
+		const senders, appends = 8, 25
+		var all sync.WaitGroup
+		for range senders {
+			all.Go(func() { put(t, q, upTo(0, appends)...) })
+		}
+		all.Wait()
+		require.Less(t, files.syncs.Load(), int64(2*appends))
+		put(t, q, 0)
+		start := time.Now()
+		put(t, q, 0)
+		require.Zero(t, time.Since(start), "one alone waits for nobody")
+		stop()
+	})
 }
 
 func TestASecondProcessIsRefused(t *testing.T) {

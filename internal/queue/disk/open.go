@@ -23,7 +23,7 @@ func Open(dir string, options Options) (q *Queue, err error) {
 			err = fmt.Errorf("open queue %s: %w", dir, err)
 		}
 	}()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
 	lock, err := lockFile(filepath.Join(dir, lockName))
@@ -43,6 +43,21 @@ func Open(dir string, options Options) (q *Queue, err error) {
 	q.running.Go(q.keep)
 	signal(q.passed) // by all, before
 	return q, nil
+}
+
+// makeDir creates dir and what is above it so that they survive a crash of the machine.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := makeDir(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return syncDir(parent)
 }
 
 // found is a segment's file.
