@@ -207,9 +207,7 @@ func (q *Queue) committed(batch []*pending) {
 	q.end += size
 	q.next = batch[len(batch)-1].header.after()
 	q.err = nil
-	if q.expected = len(batch) + len(q.pending); q.expected == 1 {
-		q.expected = 0 // one alone waits for nobody
-	}
+	q.expected = len(batch) + len(q.pending)
 	q.finish(batch)
 	for _, c := range q.cursors {
 		signal(c.wake)
