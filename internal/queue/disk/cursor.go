@@ -178,6 +178,15 @@ func (c *Cursor) closeFile() (err error) {
 	return err
 }
 
+// leave closes a segment that is to be removed: as long as it is open it takes its space.
+func (c *Cursor) leave(segment uint64) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	if c.scan.span.first == segment {
+		_ = c.closeFile()
+	}
+}
+
 // skip makes an entry of events that cannot be read.
 func (c *Cursor) skip(seg segment, lost gap) *entry {
 	c.queue.damaged(seg.first, c.file, lost)

@@ -29,6 +29,7 @@ type faultyFiles struct {
 	free   func() int64
 	synced map[string][]byte // by path: the content at the last sync
 	named  map[string]bool   // by path: the folder was synced since the file was created
+	open   map[string]int    // by path: how often it is open
 }
 
 type faultyFile struct {
@@ -38,7 +39,7 @@ type faultyFile struct {
 }
 
 func newFaultyFiles() *faultyFiles {
-	return &faultyFiles{synced: map[string][]byte{}, named: map[string]bool{}}
+	return &faultyFiles{synced: map[string][]byte{}, named: map[string]bool{}, open: map[string]int{}}
 }
 
 func (f *faultyFiles) call(call, path string) error {
@@ -110,12 +111,27 @@ func (f *faultyFiles) Open(path string) (file, error) {
 }
 
 func (f *faultyFiles) wrap(opened file, path string) file {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.open[path]++
 	return &faultyFile{file: opened, fs: f, path: path}
+}
+
+func (f *faultyFile) Close() error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	f.fs.open[f.path]--
+	return f.file.Close()
 }
 
 func (f *faultyFiles) Remove(path string) error {
 	if err := f.call("remove", path); err != nil {
 		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.open[path] > 0 {
+		return errors.New("removed while it is open: its space would not be free")
 	}
 	return f.osFiles.Remove(path)
 }

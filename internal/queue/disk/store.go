@@ -178,23 +178,26 @@ func (q *Queue) removeSegments() (ok bool) {
 		q.mu.Unlock()
 		return false
 	}
-	var names []string
+	var passed []uint64
 	for i := range q.segments {
 		if q.last(i) > settled || i == len(q.segments)-1 && q.active {
 			break
 		}
-		names = append(names, segmentName(q.segments[i].first))
+		passed = append(passed, q.segments[i].first)
 	}
+	cursors := slices.Collect(maps.Values(q.cursors))
 	q.mu.Unlock()
-	for _, name := range names {
-		err := q.options.files.Remove(filepath.Join(q.dir, name))
+	for _, first := range passed {
+		for _, c := range cursors {
+			c.leave(first)
+		}
+		err := q.options.files.Remove(filepath.Join(q.dir, segmentName(first)))
 		q.mu.Lock()
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			q.storeErr = fmt.Errorf("remove what was delivered: %w", err)
 			q.mu.Unlock()
 			return false
 		}
-		first := q.segments[0].first
 		q.segments = slices.Delete(q.segments, 0, 1)
 		maps.DeleteFunc(q.damages, func(k damageKey, _ bool) bool { return k.segment == first })
 		q.mu.Unlock()
