@@ -442,7 +442,7 @@ func TestWhatCannotBeRemovedIsToldAndRemovedLater(t *testing.T) {
 // Calls fail at random while events are appended, read and settled, and the queue is opened again and again: no acknowledged event is
 // lost, order is kept, and nothing is taken for damage.
 func TestRandomFaults(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(10) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { randomFaults(t, rand.New(rand.NewPCG(seed, 1))) })
 		})
@@ -525,7 +525,7 @@ func randomFaults(t *testing.T, rnd *rand.Rand) {
 // The machine crashes again and again, at random moments: no acknowledged event is lost, order is kept, and what is taken for damage was
 // never acknowledged.
 func TestPowerCuts(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range uint64(15) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { powerCuts(t, rand.New(rand.NewPCG(seed, 2))) })
 		})

@@ -126,7 +126,7 @@ func TestBitFlips(t *testing.T) {
 	paths := segmentFiles(t, original)
 	require.Greater(t, len(paths), 3)
 	rnd := rand.New(rand.NewPCG(3, 4))
-	for range 300 {
+	for range 120 {
 		dir := copyDir(t, original)
 		hit := map[int]bool{} // events
 		header := 0
