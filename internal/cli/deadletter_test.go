@@ -185,7 +185,7 @@ func TestReplayOnlyWhatWasChosen(t *testing.T) {
 func TestReplayIsNotFilteredAgain(t *testing.T) {
 	runRefusing(t, "", "job 1", "job 2", "job 3")
 	configure(t, "", `,"Match":{"kind":"checkpoint"},"MaxEventAge":"1s","WhenFull":"dead_letter"`)
-	write(t, "a.json", strings.Replace(readFile(t, "a.json"), `{"inputs"`, `{"global":{"Queue":{"MaxBytes":"1KiB","MaxEvents":1},"DeadLetter":{"MaxBytes":"1KiB","MaxFileBytes":"1KiB"}},"inputs"`, 1))
+	write(t, "a.json", strings.Replace(readFile(t, "a.json"), `{"inputs"`, `{"global":{"Queue":{"Type":"memory","MaxBytes":"1KiB","MaxEvents":1},"DeadLetter":{"MaxBytes":"1KiB","MaxFileBytes":"1KiB"}},"inputs"`, 1))
 	r := replay()
 	require.Equal(t, exitOK, r.code, r.stderr)
 	require.Len(t, delivered(t), 3)

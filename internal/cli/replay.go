@@ -177,8 +177,7 @@ func (p *pile) only(pipelines []*config.Pipeline, feed *feed) (*config.Pipeline,
 	only.Processors = nil
 	only.Inputs = []config.Plugin{{Type: feedName, Name: feedName, Path: "inputs[0]", Instance: feed}}
 	// Whatever was an event in memory once fits, and so do all letters when they come back.
-	only.Global.Queue.MaxBytes = max(only.Global.Queue.MaxBytes, pipeline.Size(4*p.longest)+64*pipeline.MiB)
-	only.Global.Queue.MaxEvents = max(only.Global.Queue.MaxEvents, feedEvents)
+	only.Global.Queue = config.Queue{Type: config.QueueMemory, MaxBytes: pipeline.Size(4*p.longest) + 64*pipeline.MiB}
 	only.Global.DeadLetter.MaxBytes = 1 << 60
 	return &only, nil
 }

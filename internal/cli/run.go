@@ -71,7 +71,11 @@ func (c *runCommand) Run(a *app) error {
 		return err
 	}
 	total := e.Totals()
-	logger.Info("flinktail has stopped, everything is settled", "accepted", total.Accepted, "dead_letters", total.DeadLetters)
+	if total.Queued > 0 {
+		logger.Info("flinktail has stopped; what is queued is delivered after the next start", "queued", total.Queued, "accepted", total.Accepted, "dead_letters", total.DeadLetters)
+	} else {
+		logger.Info("flinktail has stopped, everything is settled", "accepted", total.Accepted, "dead_letters", total.DeadLetters)
+	}
 	if c.Once && total.DeadLetters > 0 {
 		return fmt.Errorf("%s of %s; \"flinktail deadletter show -data-dir %s\" prints them with the reasons",
 			count(int(total.DeadLetters), "dead letter"), count(int(total.Accepted), "event"), a.DataDir)

@@ -160,8 +160,11 @@ func TestMemoryLimit(t *testing.T) {
 	p := &config.Pipeline{
 		Global: config.DefaultGlobal(), Inputs: make([]config.Plugin, 2), Flushers: []config.Plugin{{Delivery: delivery}},
 	}
-	want := baseMemory + 64*pipeline.MiB + 2*inputMemory + 3*2*4*pipeline.MiB
+	want := baseMemory + 2*inputMemory + pendingMemory + 3*4*4*pipeline.MiB
 	require.Equal(t, want, memoryLimit([]*config.Pipeline{p}))
+	inMemory := *p
+	inMemory.Global.Queue = config.Queue{Type: config.QueueMemory, MaxBytes: pipeline.GiB}
+	require.Equal(t, baseMemory+2*inputMemory+pipeline.GiB+3*2*4*pipeline.MiB, memoryLimit([]*config.Pipeline{&inMemory}))
 
 	before := debug.SetMemoryLimit(-1)
 	defer debug.SetMemoryLimit(before)

@@ -58,12 +58,8 @@ func (d *decoder) pipeline(root *node, name string) *Pipeline {
 }
 
 func (d *decoder) global(n *node, g *Global) {
-	if queue := n.get("Queue").get("Type"); queue != nil && queue.text == "disk" {
-		queue.bad = true
-		d.fail("global.Queue.Type", `the disk queue is not available in this version; use "memory"`)
-	}
 	d.decode(n, reflect.ValueOf(g).Elem(), "global", limits{})
-	d.notEmpty("global.Queue.MaxBytes", g.Queue.MaxBytes)
+	d.queue(&g.Queue)
 	d.notEmpty("global.DeadLetter.MaxBytes", g.DeadLetter.MaxBytes)
 	d.notEmpty("global.DeadLetter.MaxFileBytes", g.DeadLetter.MaxFileBytes)
 	if letters := &g.DeadLetter; letters.MaxFileBytes > letters.MaxBytes {
@@ -71,6 +67,22 @@ func (d *decoder) global(n *node, g *Global) {
 			d.fail(at, "must not be larger than MaxBytes")
 		}
 		letters.MaxFileBytes = letters.MaxBytes
+	}
+}
+
+func (d *decoder) queue(q *Queue) {
+	const size = "global.Queue.MaxBytes"
+	switch {
+	case q.Type == QueueMemory:
+		if !d.given(size) {
+			q.MaxBytes = memoryQueueBytes
+		}
+		d.notEmpty(size, q.MaxBytes)
+		if at := "global.Queue.MinFreeBytes"; d.given(at) {
+			d.fail(at, "only a queue on disk has this")
+		}
+	case q.MaxBytes < pipeline.MiB && !d.reported(size):
+		d.fail(size, "must be at least 1MiB for a queue on disk")
 	}
 }
 

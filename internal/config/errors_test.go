@@ -157,11 +157,12 @@ func TestWrongPipeline(t *testing.T) {
 			`flushers[0].Match.c[0]: expected text, found the number 1; put it in quotes`,
 		},
 
-		inputs + flushers + "global: {Queue: {Type: disk}}": {`global.Queue.Type: the disk queue is not available in this version; use "memory"`},
-		inputs + flushers + "global: {Queue: {Type: ram, MaxEvents: 0, MaxBytes: 0}}": {
-			`global.Queue.Type: "ram" is not accepted; expected "memory"`,
-			`global.Queue.MaxEvents: must be at least 1`,
-			`global.Queue.MaxBytes: must be at least 1B`,
+		inputs + flushers + "global: {Queue: {Type: disk, MaxBytes: 1000KiB}}":    {"global.Queue.MaxBytes: must be at least 1MiB for a queue on disk"},
+		inputs + flushers + "global: {Queue: {Type: memory, MinFreeBytes: 1MiB}}": {"global.Queue.MinFreeBytes: only a queue on disk has this"},
+		inputs + flushers + "global: {Queue: {Type: ram, MaxEvents: -1, MaxBytes: 0}}": {
+			`global.Queue.Type: "ram" is not accepted; expected "disk" or "memory"`,
+			`global.Queue.MaxEvents: must be at least 0`,
+			`global.Queue.MaxBytes: must be at least 1MiB for a queue on disk`,
 		},
 		inputs + flushers + "global: {DeadLetter: {MaxBytes: 1MiB, MaxFileBytes: 2MiB}}": {`global.DeadLetter.MaxFileBytes: must not be larger than MaxBytes`},
 		inputs + flushers + "global: {DeadLetter: {MaxBytes: 0}}":                        {`global.DeadLetter.MaxBytes: must be at least 1B`},

@@ -28,10 +28,20 @@ type Global struct {
 
 // Queue bounds the queue of a pipeline; full means that inputs wait.
 type Queue struct {
-	Type      string        `jsonschema:"enum=memory" jsonschema_description:"memory: an event is settled when every flusher is done with it"`
-	MaxBytes  pipeline.Size `jsonschema_description:"memory the queued events may take"`
-	MaxEvents int           `jsonschema:"minimum=1" jsonschema_description:"events the queue may hold"`
+	Type         string        `jsonschema:"enum=disk,enum=memory" jsonschema_description:"disk: in the data folder; an event is settled when it is synced there. memory: it is settled when every flusher is done with it"`
+	MaxBytes     pipeline.Size `jsonschema_description:"disk space, or memory, that queued events may take; 64MiB unless set when Type is memory"`
+	MaxEvents    int           `jsonschema:"minimum=0" jsonschema_description:"events the queue may hold; 0 is as many as fit"`
+	MinFreeBytes pipeline.Size `jsonschema_description:"disk: space of the file system that the queue leaves free"`
 }
+
+// Kinds of queues.
+const (
+	QueueDisk   = "disk"
+	QueueMemory = "memory"
+)
+
+// memoryQueueBytes is MaxBytes' default in memory.
+const memoryQueueBytes = 64 * pipeline.MiB
 
 // DeadLetter bounds the dead letters of a pipeline; full means that flushers wait.
 type DeadLetter struct {
@@ -81,7 +91,7 @@ func DefaultGlobal() Global {
 	return Global{
 		Project:    "flink",
 		Logstore:   "events",
-		Queue:      Queue{Type: "memory", MaxBytes: 64 * pipeline.MiB, MaxEvents: 1_000_000},
+		Queue:      Queue{Type: QueueDisk, MaxBytes: pipeline.GiB, MinFreeBytes: 32 * pipeline.MiB},
 		DeadLetter: DeadLetter{MaxBytes: pipeline.GiB, MaxFileBytes: 16 * pipeline.MiB},
 	}
 }

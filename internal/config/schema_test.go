@@ -97,7 +97,7 @@ func TestSchemaAgrees(t *testing.T) {
 		`{"inputs":[{"type":"input_probe"}],"flushers":[{"type":"flusher_none"}]}`,
 		`{"inputs":[{"type":"input_probe"}],"flushers":[{"detail":{}}]}`,
 		`{"inputs":[{"type":"input_probe"}],"flushers":[{"type":"flusher_print/.."}]}`,
-		`{"global":{"Queue":{"Type":"disk"}},"inputs":[{"type":"input_probe"}],"flushers":[{"type":"flusher_print"}]}`,
+		`{"global":{"Queue":{"Type":"tape"}},"inputs":[{"type":"input_probe"}],"flushers":[{"type":"flusher_print"}]}`,
 		`{"aggregators":[],"inputs":[{"type":"input_probe"}],"flushers":[{"type":"flusher_print"}]}`,
 	} {
 		_, err := decodeText(t, "test.json", bad)
@@ -139,5 +139,5 @@ func TestSchemaHelpsEditors(t *testing.T) {
 	require.Equal(t, (4 * pipeline.MiB).String(), probe.Properties["Size"]["default"])
 	require.Equal(t, []any{"a:1", "b:2"}, probe.Properties["Brokers"]["default"])
 	require.NotContains(t, probe.Properties, "Hook")
-	require.Contains(t, string(schema.Properties["global"]), `"default": "64MiB"`)
+	require.Contains(t, string(schema.Properties["global"]), `"default": "32MiB"`)
 }

@@ -21,7 +21,7 @@ const benchEvents = 100
 func benchPut(tb testing.TB, d config.Delivery) (put func()) {
 	in := newInput()
 	e, err := New([]*config.Pipeline{{
-		Name: "bench", Global: config.DefaultGlobal(),
+		Name: "bench", Global: config.Global{Queue: memoryQueue, DeadLetter: config.DefaultGlobal().DeadLetter},
 		Inputs:   []config.Plugin{{Type: "input_fake", Name: "input_fake", Instance: in}},
 		Flushers: []config.Plugin{{Type: "flusher_fake", Name: "flusher_fake", Instance: nullFlusher{}, Delivery: d}},
 	}}, Options{DataDir: tb.TempDir(), StopTimeout: time.Minute, Logger: slog.New(slog.DiscardHandler), Metrics: telemetry.New()})

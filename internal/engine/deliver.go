@@ -22,8 +22,13 @@ const (
 	reasonTooLarge  = "larger_than_queue"
 )
 
-// takenOver stands for a reason: takeOver has dealt with the batch.
-const takenOver = "taken over"
+// What stands for a reason and makes no dead letters.
+const (
+	takenOver = "taken over" // takeOver has dealt with the batch
+	halted    = "halted"     // the batch stays
+)
+
+var errHalted = errors.New("the flusher halts")
 
 const (
 	// maxPanics is how often a batch may make its flusher panic.
@@ -87,12 +92,16 @@ func (l *lane) deliver(b *batch) bool {
 	}
 }
 
-// surrender makes dead letters of b unless that was done; it tells whether the lane goes on.
+// surrender makes dead letters of b unless there is another reason to give it up; it tells whether the lane goes on.
 func (l *lane) surrender(b *batch, reason string, a *attempt) bool {
-	if reason == takenOver {
+	switch reason {
+	case takenOver:
 		return false
+	case halted:
+		l.giveBack(b)
+	default:
+		l.deadLetter(b, reason, a, a.last)
 	}
-	l.deadLetter(b, reason, a, a.last)
 	return true
 }
 
@@ -211,9 +220,9 @@ func (l *lane) settlePartial(b *batch, e *pipeline.PartialError, a *attempt) *ba
 // waiting for the plugin and has made dead letters of b.
 func (l *lane) lend(b *batch, call func()) (reason string) {
 	l.mu.Lock()
-	if closed(l.runner.abandon) { // under the lock: nothing is lent after takeOver
+	if closed(l.runner.abandon) || l.runner.halt.Err() != nil { // under the lock: nothing is lent after takeOver
 		l.mu.Unlock()
-		return reasonShutdown
+		return l.runner.whyNot()
 	}
 	l.lent = b
 	l.mu.Unlock()
@@ -227,8 +236,16 @@ func (l *lane) lend(b *batch, call func()) (reason string) {
 	return ""
 }
 
-// takeOver replaces a lane's goroutine whose plugin does not return: it makes dead letters of what the plugin has and of
-// all that the lane is still given. Call it after abandon was closed.
+// whyNot says why nothing may be lent any more.
+func (r *flusherRunner) whyNot() (reason string) {
+	if closed(r.abandon) {
+		return reasonShutdown
+	}
+	return halted
+}
+
+// takeOver replaces a lane's goroutine whose plugin does not return. What the plugin has stays in the lane when the flusher halts; otherwise
+// takeOver makes dead letters of it and of all that the lane is still given. Call it after halt has ended or abandon was closed.
 func (l *lane) takeOver() {
 	l.mu.Lock()
 	b := l.lent
@@ -236,6 +253,11 @@ func (l *lane) takeOver() {
 	l.mu.Unlock()
 	if b == nil {
 		return // the lane does it itself
+	}
+	if l.runner.whyNot() == halted {
+		l.giveBack(b)
+		l.runner.running.Done()
+		return
 	}
 	l.deadLetter(b, reasonShutdown, &attempt{number: 1}, errors.New("flinktail stopped and the flusher did not return in time"))
 	l.loop()
@@ -246,18 +268,23 @@ func (l *lane) delivered(b *batch) {
 		return
 	}
 	n := int64(b.events)
-	l.runner.pipe.ledger.settled(l.runner.index, n, func(f *FlusherLedger) { f.Delivered += n })
+	l.runner.pipe.ledger.settled(l.runner.ledger, n, func(f *FlusherLedger) { f.Delivered += n })
 	for _, r := range b.runs {
 		r.entry.Settle(r.events())
 	}
 }
 
 // deadLetter stores b's events as dead letters; causes holds one error for all of them, or one each. It waits while
-// that is not possible, until the process must end.
+// that is not possible, until the process must end, or the flusher halts: they are pending again then.
 func (l *lane) deadLetter(b *batch, reason string, a *attempt, causes ...error) {
 	r := l.runner
 	n := int64(b.events)
-	if err := r.pipe.storeDeadLetters(r.name, b, reason, a.number, causes); err != nil {
+	err := r.pipe.storeDeadLetters(r.halt, r.name, b, reason, a.number, causes)
+	if errors.Is(err, errHalted) {
+		l.giveBack(b)
+		return
+	}
+	if err != nil {
 		r.log.Error("events are lost: no dead letter could be written", "events", n, "reason", reason, "error", err)
 		for _, run := range b.runs {
 			run.entry.Lose(run.events(), err)
@@ -267,7 +294,7 @@ func (l *lane) deadLetter(b *batch, reason string, a *attempt, causes ...error) 
 	if reason == reasonShutdown {
 		r.abandoned.Add(n)
 	}
-	r.pipe.ledger.settled(r.index, n, func(f *FlusherLedger) { f.DeadLettered += n })
+	r.pipe.ledger.settled(r.ledger, n, func(f *FlusherLedger) { f.DeadLettered += n })
 	r.pipe.count("flusher", r.name, "dead_lettered_events_total", "events that became dead letters", reason, n)
 	r.letters.add(reason, fmt.Sprint(causes[0]), n)
 	for _, run := range b.runs {
@@ -316,7 +343,9 @@ func (l *lane) pause(d time.Duration) (reason string) {
 		case <-urgent:
 			return ""
 		case <-r.abandon:
-			return reasonShutdown
+			return r.whyNot()
+		case <-r.halt.Done():
+			return r.whyNot()
 		case <-full:
 		}
 	}

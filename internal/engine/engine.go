@@ -27,7 +27,11 @@ type Options struct {
 type Engine struct {
 	options Options
 	started time.Time
-	pipes   []*pipe
+
+	reloading sync.Mutex // held by Reload
+
+	mu    sync.RWMutex
+	pipes []*pipe // replaced, never changed
 }
 
 // New initialises every plugin of every pipeline. An error names the pipeline and the plugin; nothing stays open then.
@@ -46,26 +50,35 @@ func New(pipelines []*config.Pipeline, o Options) (*Engine, error) {
 	return e, nil
 }
 
+func (e *Engine) running() []*pipe {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.pipes
+}
+
 // Status tells how the pipelines fare. It is safe for concurrent use.
 func (e *Engine) Status() Status {
 	s := Status{Version: e.options.Version, StartedAt: e.started}
-	for _, p := range e.pipes {
+	for _, p := range e.running() {
 		s.Pipelines = append(s.Pipelines, p.status())
 	}
 	return s
 }
 
-// Ready returns nil while every input runs. It is safe for concurrent use.
+// Ready returns nil while every input runs and every queue takes events. It is safe for concurrent use.
 func (e *Engine) Ready() error {
 	var errs []error
-	for _, p := range e.pipes {
-		for _, i := range p.inputs {
+	for _, p := range e.running() {
+		for _, i := range p.runningInputs() {
 			switch s := i.status(); s.State {
 			case InputStarting:
-				errs = append(errs, fmt.Errorf("pipeline %s: %s is starting", p.config.Name, s.Name))
+				errs = append(errs, fmt.Errorf("pipeline %s: %s is starting", p.name, s.Name))
 			case InputFailed:
-				errs = append(errs, fmt.Errorf("pipeline %s: %s failed: %s", p.config.Name, s.Name, s.Error))
+				errs = append(errs, fmt.Errorf("pipeline %s: %s failed: %s", p.name, s.Name, s.Error))
 			}
+		}
+		if err := p.queueErr(); err != nil {
+			errs = append(errs, fmt.Errorf("pipeline %s: %w", p.name, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -85,59 +98,56 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // run runs one pipeline from its first event to the end of its plugins.
 func (p *pipe) run(ctx context.Context, o Options) error {
-	for _, r := range p.runners {
-		r.start()
+	for _, f := range p.runningFlushers() {
+		f.start()
 	}
-	accepting, stopAccepting := context.WithCancel(context.Background())
-	defer stopAccepting()
-	var inputs sync.WaitGroup
-	for _, i := range p.inputs {
-		inputs.Go(func() { i.run(accepting) })
+	for _, i := range p.runningInputs() {
+		i.start()
 	}
-	ticking := p.startTicking(accepting)
+	ticking, stopTicking := context.WithCancel(context.Background())
+	defer stopTicking()
+	ticked := p.startTicking(ticking)
 
-	ended := make(chan struct{})
-	go func() {
-		inputs.Wait()
-		close(ended)
-	}()
 	if o.Once {
-		p.waitForAll(ctx, ended)
+		p.waitForAll(ctx)
 	} else {
-		p.waitForEnd(ctx, ended)
+		p.waitForEnd(ctx)
 	}
-	err := p.stop(o.StopTimeout, stopAccepting, ended, ticking)
-	for _, i := range p.inputs {
+	err := p.stop(o.StopTimeout, stopTicking, ticked)
+	for _, i := range p.runningInputs() {
 		if s := i.status(); s.State == InputFailed {
 			err = errors.Join(err, fmt.Errorf("%s: %s", s.Name, s.Error))
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("pipeline %s: %w", p.config.Name, err)
+		return fmt.Errorf("pipeline %s: %w", p.name, err)
 	}
 	return nil
 }
 
 // waitForAll waits until the inputs have ended and everything is settled, or until ctx ends.
-func (p *pipe) waitForAll(ctx context.Context, ended <-chan struct{}) {
-	select {
-	case <-ended:
+func (p *pipe) waitForAll(ctx context.Context) {
+	for _, i := range p.runningInputs() {
 		select {
-		case <-p.queue.Idle():
+		case <-i.ended:
 		case <-ctx.Done():
+			return
 		}
+	}
+	select {
+	case <-p.queue.Idle():
 	case <-ctx.Done():
 	}
 }
 
 // waitForEnd waits for ctx, or until no input is left because all have failed.
-func (p *pipe) waitForEnd(ctx context.Context, ended <-chan struct{}) {
-	select {
-	case <-ctx.Done():
-		return
-	case <-ended:
-	}
-	for _, i := range p.inputs {
+func (p *pipe) waitForEnd(ctx context.Context) {
+	for _, i := range p.runningInputs() {
+		select {
+		case <-i.ended:
+		case <-ctx.Done():
+			return
+		}
 		if i.status().State != InputFailed {
 			<-ctx.Done() // a replay that has ended leaves flinktail running
 			return
@@ -147,22 +157,19 @@ func (p *pipe) waitForEnd(ctx context.Context, ended <-chan struct{}) {
 
 // startTicking gives the processors the time once a second, and looks after the inputs.
 func (p *pipe) startTicking(ctx context.Context) (stopped <-chan struct{}) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	return inBackground(func() {
 		ticker := time.NewTicker(time.Second)
 		defer ticker.Stop()
 		for {
 			select {
 			case <-ticker.C:
 				p.tick(ctx)
-				for _, i := range p.inputs {
+				for _, i := range p.runningInputs() {
 					i.noteWaiting()
 				}
 			case <-ctx.Done():
 				return
 			}
 		}
-	}()
-	return done
+	})
 }

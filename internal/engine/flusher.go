@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -22,12 +23,12 @@ import (
 // flusherRunner reads the queue for one flusher: it filters by Match, spreads the events over lanes by their
 // key, and each lane delivers its batches one after the other.
 type flusherRunner struct {
+	*component
+	*flusherStats
 	pipe     *pipe
-	index    int // in the ledger
 	name     string
 	flusher  pipeline.Flusher
 	delivery config.Delivery
-	context  *pluginContext
 	log      *slog.Logger
 	match    []fieldMatch
 	cursor   queue.Cursor
@@ -38,14 +39,27 @@ type flusherRunner struct {
 	key    []byte
 	shares []share
 
-	urgent  chan struct{} // closed: waits are cut short
-	abandon chan struct{} // closed: what is not delivered goes to the dead letters
+	urgent  chan struct{}   // closed: waits are cut short
+	abandon chan struct{}   // closed: what is not delivered goes to the dead letters
+	halt    context.Context // ended: what is not delivered stays; a Flush under way is waited for
+	endHalt context.CancelFunc
 	running sync.WaitGroup
+}
 
+// flusherStats are what people see of a flusher; they outlive a reload that changes it.
+type flusherStats struct {
+	ledger            *FlusherLedger
 	flushes, failures atomic.Int64
 	abandoned         atomic.Int64 // events that became dead letters because flinktail stopped
 	state             atomic.Pointer[flusherState]
 	letters           *letters
+	withdraw          []func() // of metrics
+}
+
+func newFlusherStats(ledger *FlusherLedger, c *component) *flusherStats {
+	s := &flusherStats{ledger: ledger, letters: newLetters(c.context.Logger())}
+	s.state.Store(&flusherState{State: StateReady, Since: time.Now()})
+	return s
 }
 
 // flusherState is what a person sees of a flusher.
@@ -74,23 +88,24 @@ type fieldMatch struct {
 	patterns []string
 }
 
-func newFlusherRunner(p *pipe, index int, c config.Plugin, context *pluginContext, cursor queue.Cursor) *flusherRunner {
+func newFlusherRunner(c *component, cursor queue.Cursor, stats *flusherStats) *flusherRunner {
 	r := &flusherRunner{
-		pipe: p, index: index, name: c.Name, flusher: c.Instance.(pipeline.Flusher), delivery: c.Delivery,
-		context: context, log: context.Logger(), cursor: cursor, seed: maphash.MakeSeed(),
-		urgent: make(chan struct{}), abandon: make(chan struct{}), letters: newLetters(context.Logger()),
+		component: c, flusherStats: stats, pipe: c.context.pipe, name: c.config.Name,
+		flusher: c.config.Instance.(pipeline.Flusher), delivery: c.config.Delivery,
+		log: c.context.Logger(), cursor: cursor, seed: maphash.MakeSeed(),
+		urgent: make(chan struct{}), abandon: make(chan struct{}),
 	}
-	for field, patterns := range c.Delivery.Match {
+	r.halt, r.endHalt = context.WithCancel(context.Background())
+	for field, patterns := range r.delivery.Match {
 		r.match = append(r.match, fieldMatch{field, patterns})
 	}
-	r.state.Store(&flusherState{State: StateReady, Since: time.Now()})
-	for range max(c.Delivery.Workers, 1) {
+	for range max(r.delivery.Workers, 1) {
 		r.lanes = append(r.lanes, &lane{runner: r, wake: make(chan struct{}, 1)})
 	}
 	return r
 }
 
-// start runs the lanes until the pipeline is drained. A lane that is alone reads the queue itself: a goroutine between the
+// start runs the lanes until the pipeline is drained, or the flusher halts. A lane that is alone reads the queue itself: a goroutine between the
 // two would cost a small post as much as all the rest.
 func (r *flusherRunner) start() {
 	r.running.Add(len(r.lanes))
@@ -98,7 +113,7 @@ func (r *flusherRunner) start() {
 		go l.loop()
 	}
 	if len(r.lanes) > 1 {
-		go r.dispatch()
+		r.running.Go(r.dispatch)
 	}
 }
 
@@ -108,6 +123,8 @@ func (r *flusherRunner) dispatch() {
 		r.pull()
 		select {
 		case <-r.cursor.Wake():
+		case <-r.halt.Done():
+			return
 		case <-r.pipe.drained:
 			return
 		}
@@ -117,41 +134,69 @@ func (r *flusherRunner) dispatch() {
 // pull hands what the queue has to the lanes, as runs of adjacent events for the same lane.
 func (r *flusherRunner) pull() {
 	for e := r.cursor.Next(); e != nil; e = r.cursor.Next() {
+		if e.Corrupt != nil {
+			r.passOver(e)
+			continue
+		}
 		if len(r.lanes) == 1 && len(r.match) == 0 {
 			r.lanes[0].takeEntry(e)
 			continue
 		}
-		filtered := r.split(e)
-		for _, s := range r.shares { // only now: once all is settled, the entry's groups are no longer ours
-			r.lanes[s.lane].take(s.run)
+		r.shares = r.shares[:0]
+		filtered := 0
+		for _, g := range e.Groups {
+			filtered += r.split(run{e, g, 0, len(g.Logs)})
 		}
-		if filtered > 0 {
-			r.pipe.ledger.settled(r.index, int64(filtered), func(l *FlusherLedger) { l.Filtered += int64(filtered) })
-			e.Settle(filtered)
+		r.share(e, filtered)
+	}
+}
+
+// passOver settles an entry whose events cannot be read: the queue has reported it and kept its bytes aside.
+func (r *flusherRunner) passOver(e *queue.Entry) {
+	n := int64(e.Size.Events)
+	r.pipe.ledger.settled(r.ledger, n, func(l *FlusherLedger) { l.Corrupt += n })
+	e.Settle(e.Size.Events)
+}
+
+// adopt hands on what the lanes of old had taken and not delivered.
+func (r *flusherRunner) adopt(old *flusherRunner) {
+	for _, l := range old.lanes {
+		for _, left := range l.pending[l.head:] {
+			r.shares = r.shares[:0]
+			r.share(left.entry, r.split(left))
 		}
 	}
 }
 
-// split cuts e into r.shares and returns how many events do not match.
-func (r *flusherRunner) split(e *queue.Entry) (filtered int) {
-	r.shares = r.shares[:0]
-	for _, g := range e.Groups {
-		start, current := 0, -1
-		for i := 0; i <= len(g.Logs); i++ {
-			next := -1
-			if i < len(g.Logs) {
-				if next = r.laneOf(g, g.Logs[i]); next < 0 {
-					filtered++
-				}
-				if next == current {
-					continue
-				}
+// share hands r.shares to the lanes and settles the events that do not match. Once all is settled, the entry's groups are no longer ours.
+func (r *flusherRunner) share(e *queue.Entry, filtered int) {
+	for _, s := range r.shares {
+		r.lanes[s.lane].take(s.run)
+	}
+	if filtered > 0 {
+		r.pipe.ledger.settled(r.ledger, int64(filtered), func(l *FlusherLedger) { l.Filtered += int64(filtered) })
+		e.Settle(filtered)
+	}
+}
+
+// split appends the parts of a run to r.shares and returns how many of its events do not match.
+func (r *flusherRunner) split(whole run) (filtered int) {
+	g := whole.group
+	start, current := whole.from, -1
+	for i := whole.from; i <= whole.to; i++ {
+		next := -1
+		if i < whole.to {
+			if next = r.laneOf(g, g.Logs[i]); next < 0 {
+				filtered++
 			}
-			if current >= 0 {
-				r.shares = append(r.shares, share{current, run{e, g, start, i}})
+			if next == current {
+				continue
 			}
-			start, current = i, next
 		}
+		if current >= 0 {
+			r.shares = append(r.shares, share{current, run{whole.entry, g, start, i}})
+		}
+		start, current = i, next
 	}
 	return filtered
 }
@@ -215,8 +260,8 @@ func (r *flusherRunner) flush(groups []*protocol.LogGroup) (err error) {
 		}
 	}()
 	r.flushes.Add(1)
-	g := r.pipe.config.Global
-	if err = r.flusher.Flush(g.Project, g.Logstore, r.pipe.config.Name, groups); err != nil {
+	g := r.pipe.global()
+	if err = r.flusher.Flush(g.Project, g.Logstore, r.pipe.name, groups); err != nil {
 		_ = err.Error()
 		if partial := (*pipeline.PartialError)(nil); errors.As(err, &partial) {
 			_ = whyAgain(partial).Error()
@@ -232,8 +277,19 @@ func (r *flusherRunner) isReady() (ready bool) {
 			ready = false
 		}
 	}()
-	g := r.pipe.config.Global
+	g := r.pipe.global()
 	return r.flusher.IsReady(g.Project, g.Logstore, 0)
+}
+
+func (r *flusherRunner) setUrgent(flag bool) {
+	_ = r.pipe.guard(r.name, func() error { r.flusher.SetUrgent(flag); return nil })
+}
+
+// takeOver goes on without a plugin that does not return: see [lane.takeOver].
+func (r *flusherRunner) takeOver() {
+	for _, l := range r.lanes {
+		go l.takeOver()
+	}
 }
 
 type panicError struct{ error }
@@ -270,12 +326,12 @@ func (r *flusherRunner) setState(state string, err error) {
 
 // holdsUpInputs reports whether inputs have to wait and giving up events here would help: no flusher that blocks has as many left.
 func (r *flusherRunner) holdsUpInputs() bool {
-	if !r.pipe.queue.Full() && !slices.ContainsFunc(r.pipe.inputs, (*inputRunner).waiting) {
+	if !r.pipe.queue.Full() && !slices.ContainsFunc(r.pipe.runningInputs(), (*inputRunner).waiting) {
 		return false
 	}
 	_, flushers := r.pipe.ledger.snapshot()
-	for i, other := range r.pipe.runners {
-		if other.delivery.WhenFull == "block" && flushers[i].Queued >= flushers[r.index].Queued {
+	for _, other := range r.pipe.runningFlushers() {
+		if other.delivery.WhenFull == "block" && flushers[other.ledger].Queued >= flushers[r.ledger].Queued {
 			return false
 		}
 	}

@@ -8,13 +8,19 @@ import (
 	"github.com/flinktail/flinktail/pipeline"
 )
 
-// inputRunner runs one input.
+// inputRunner runs one input, and is the [pipeline.Sink] that it puts its events into.
 type inputRunner struct {
+	*component
 	pipe  *pipe
 	name  string
 	input pipeline.Input
 	log   *slog.Logger
 	state atomic.Pointer[InputStatus]
+
+	door      door
+	accepting context.Context // ends when the input is to take nothing more
+	endAccept context.CancelFunc
+	ended     chan struct{} // closed when Run has returned
 
 	letters *letters
 	waits   bool // as last logged; the ticker's own
@@ -29,8 +35,13 @@ const (
 	InputFailed   = "failed"
 )
 
-func newInputRunner(p *pipe, name string, input pipeline.Input, log *slog.Logger) *inputRunner {
-	r := &inputRunner{pipe: p, name: name, input: input, log: log, letters: newLetters(log)}
+func newInputRunner(c *component) *inputRunner {
+	log := c.context.Logger()
+	r := &inputRunner{
+		component: c, pipe: c.context.pipe, name: c.config.Name, input: c.config.Instance.(pipeline.Input), log: log,
+		ended: make(chan struct{}), letters: newLetters(log),
+	}
+	r.accepting, r.endAccept = context.WithCancel(context.Background())
 	r.set(InputStarting, nil)
 	return r
 }
@@ -52,10 +63,15 @@ func (r *inputRunner) status() InputStatus {
 	return s
 }
 
-// run returns when the input is done. One that fails does not stop the others: it is logged and makes flinktail not ready.
-func (r *inputRunner) run(ctx context.Context) {
+// start lets the input run until endAccept. One that fails does not stop the others: it is logged and makes flinktail not ready.
+func (r *inputRunner) start() {
 	r.set(InputRunning, nil)
-	err := r.pipe.guard(r.name, func() error { return r.input.Run(ctx, &sink{pipe: r.pipe, input: r.name}) })
+	go r.run()
+}
+
+func (r *inputRunner) run() {
+	defer close(r.ended)
+	err := r.pipe.guard(r.name, func() error { return r.input.Run(r.accepting, r) })
 	if err != nil {
 		r.set(InputFailed, err)
 		r.log.Error("input failed", "error", err)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -67,8 +68,17 @@ func (l *lane) loop() {
 	l.runner.running.Done()
 }
 
+// giveBack puts b's events back before those that are pending.
+func (l *lane) giveBack(b *batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending, l.head = slices.Concat(b.runs, l.pending[l.head:]), 0
+	l.events += b.events
+	l.bytes += b.bytes
+}
+
 // fill waits until a batch is due and cuts it: at once, or, with MaxAge, when it is full or old enough. It returns
-// false when the pipeline has nothing more.
+// false when the pipeline has nothing more, or the flusher halts.
 func (l *lane) fill(b *batch) bool {
 	limits := l.runner.delivery.Batch
 	var arrivals <-chan struct{}
@@ -76,6 +86,9 @@ func (l *lane) fill(b *batch) bool {
 		arrivals = l.runner.cursor.Wake()
 	}
 	for {
+		if l.runner.halt.Err() != nil {
+			return false
+		}
 		if arrivals != nil {
 			l.runner.pull()
 		}
@@ -103,6 +116,7 @@ func (l *lane) fill(b *batch) bool {
 		case <-arrivals:
 		case <-wait:
 		case <-urgent:
+		case <-l.runner.halt.Done():
 		case <-l.runner.pipe.drained:
 			return false
 		}

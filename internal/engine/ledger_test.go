@@ -8,14 +8,17 @@ import (
 )
 
 func TestLedgerAddsUpAtAnyMoment(t *testing.T) {
-	l := &ledger{flushers: make([]FlusherLedger, 2)}
+	l := &ledger{}
+	for range 2 {
+		l.open(5)
+	}
 	var changes sync.WaitGroup
-	for i := range l.flushers {
+	for _, own := range l.flushers {
 		changes.Go(func() {
 			for range 20_000 {
 				l.add(Ledger{Accepted: 3, Generated: 1, Filtered: 1, Appended: 3})
 				l.add(Ledger{Accepted: 1, Rejected: 1})
-				l.settled(i, 2, func(f *FlusherLedger) { f.Delivered += 2 })
+				l.settled(own, 2, func(f *FlusherLedger) { f.Delivered += 2 })
 			}
 		})
 	}
@@ -30,7 +33,7 @@ func TestLedgerAddsUpAtAnyMoment(t *testing.T) {
 			t.Fatalf("%+v", in)
 		}
 		for _, f := range flushers {
-			if in.Appended != f.Delivered+f.Queued {
+			if in.Appended != f.Appended || f.Recovered+f.Appended != f.Delivered+f.Queued {
 				t.Fatalf("%+v, %+v", in, f)
 			}
 		}

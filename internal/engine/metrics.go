@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/flinktail/flinktail/internal/telemetry"
 	"github.com/flinktail/flinktail/pipeline"
 )
 
@@ -13,52 +14,79 @@ func typeOf(id string) string {
 }
 
 // publish makes the ledger and the queue visible as metrics.
-func (p *pipe) publish() error {
-	own := pipeline.Label{Name: "pipeline", Value: p.config.Name}
-	total := func(name, help string, value func(in Ledger) int64) error {
-		return p.metrics.Total("flinktail_pipeline_"+name, help, func() float64 {
+func (p *pipe) publish() (err error) {
+	m := publisher{metrics: p.metrics, labels: []pipeline.Label{p.label()}}
+	total := func(name, help string, value func(in Ledger) int64) {
+		m.total("flinktail_pipeline_"+name, help, func() int64 {
 			in, _ := p.ledger.snapshot()
-			return float64(value(in))
-		}, own)
+			return value(in)
+		})
 	}
-	errs := []error{
-		total("accepted_events_total", "events that inputs accepted", func(in Ledger) int64 { return in.Accepted }),
-		total("generated_events_total", "events that processors made", func(in Ledger) int64 { return in.Generated }),
-		total("filtered_events_total", "events that processors took out", func(in Ledger) int64 { return in.Filtered }),
-		total("rejected_events_total", "what inputs received and is no event", func(in Ledger) int64 { return in.Rejected }),
-		total("appended_events_total", "events that were queued", func(in Ledger) int64 { return in.Appended }),
-		p.metrics.Gauge("flinktail_queue_bytes", "memory that queued events take", func() float64 {
-			return float64(p.queue.Used().Bytes)
-		}, own),
-		p.metrics.Gauge("flinktail_queue_events", "events in the queue", func() float64 {
-			return float64(p.queue.Used().Events)
-		}, own),
+	total("accepted_events_total", "events that inputs accepted", func(in Ledger) int64 { return in.Accepted })
+	total("generated_events_total", "events that processors made", func(in Ledger) int64 { return in.Generated })
+	total("filtered_events_total", "events that processors took out", func(in Ledger) int64 { return in.Filtered })
+	total("rejected_events_total", "what inputs received and is no event", func(in Ledger) int64 { return in.Rejected })
+	total("appended_events_total", "events that were queued", func(in Ledger) int64 { return in.Appended })
+	m.gauge("flinktail_queue_bytes", "memory, or disk space, that queued events take", func() int64 { return int64(p.queue.Used().Bytes) })
+	m.gauge("flinktail_queue_events", "events in the queue", func() int64 { return int64(p.queue.Used().Events) })
+	m.gauge("flinktail_queue_failing", "1 while the queue takes or gives no events", func() int64 { return one(p.queueErr() != nil) })
+	p.withdraw = m.withdraw
+	for _, f := range p.flushers {
+		m.errs = append(m.errs, f.publish())
 	}
-	for i, r := range p.runners {
-		labels := p.labels(r.name)
-		ledger := func() FlusherLedger {
-			_, flushers := p.ledger.snapshot()
-			return flushers[i]
-		}
-		errs = append(errs,
-			p.metrics.Total("flinktail_flusher_delivered_events_total", "events that the destination confirmed",
-				func() float64 { return float64(ledger().Delivered) }, labels...),
-			p.metrics.Total("flinktail_flusher_filtered_events_total", "events that Match left out",
-				func() float64 { return float64(ledger().Filtered) }, labels...),
-			p.metrics.Gauge("flinktail_flusher_queued_events", "events that wait for this flusher",
-				func() float64 { return float64(ledger().Queued) }, labels...),
-			p.metrics.Total("flinktail_flusher_flushes_total", "calls of Flush",
-				func() float64 { return float64(r.flushes.Load()) }, labels...),
-			p.metrics.Total("flinktail_flusher_failures_total", "calls of Flush that failed in full or in part",
-				func() float64 { return float64(r.failures.Load()) }, labels...),
-			p.metrics.Gauge("flinktail_flusher_blocked", "1 while the destination needs a person",
-				func() float64 {
-					if r.state.Load().State == StateBlocked {
-						return 1
-					}
-					return 0
-				}, labels...),
-		)
+	return errors.Join(m.errs...)
+}
+
+// publish makes visible what becomes of the events at a flusher.
+func (r *flusherRunner) publish() error {
+	s, l := r.flusherStats, &r.pipe.ledger
+	m := publisher{metrics: r.pipe.metrics, labels: r.pipe.labels(r.name)}
+	ledger := func() FlusherLedger {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return *s.ledger
 	}
-	return errors.Join(errs...)
+	m.total("flinktail_flusher_delivered_events_total", "events that the destination confirmed", func() int64 { return ledger().Delivered })
+	m.total("flinktail_flusher_filtered_events_total", "events that Match left out", func() int64 { return ledger().Filtered })
+	m.total("flinktail_flusher_corrupt_events_total", "events that the queue on disk could not read", func() int64 { return ledger().Corrupt })
+	m.gauge("flinktail_flusher_queued_events", "events that wait for this flusher", func() int64 { return ledger().Queued })
+	m.total("flinktail_flusher_flushes_total", "calls of Flush", s.flushes.Load)
+	m.total("flinktail_flusher_failures_total", "calls of Flush that failed in full or in part", s.failures.Load)
+	m.gauge("flinktail_flusher_blocked", "1 while the destination needs a person", func() int64 { return one(s.state.Load().State == StateBlocked) })
+	s.withdraw = m.withdraw
+	return errors.Join(m.errs...)
+}
+
+func (s *flusherStats) unpublish() {
+	for _, withdraw := range s.withdraw {
+		withdraw()
+	}
+}
+
+// publisher publishes metrics with the same labels, and collects what takes them back.
+type publisher struct {
+	metrics  *telemetry.Metrics
+	labels   []pipeline.Label
+	withdraw []func()
+	errs     []error
+}
+
+func (m *publisher) total(name, help string, value func() int64) {
+	m.add(m.metrics.Total(name, help, func() float64 { return float64(value()) }, m.labels...))
+}
+
+func (m *publisher) gauge(name, help string, value func() int64) {
+	m.add(m.metrics.Gauge(name, help, func() float64 { return float64(value()) }, m.labels...))
+}
+
+func (m *publisher) add(withdraw func(), err error) {
+	m.withdraw = append(m.withdraw, withdraw)
+	m.errs = append(m.errs, err)
+}
+
+func one(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -11,32 +11,40 @@ import (
 	"github.com/flinktail/flinktail/protocol"
 )
 
-// sink is what one input of a pipeline puts its events into.
-type sink struct {
-	pipe  *pipe
-	input string
-}
-
-// Put reserves room first, so that what the processors did never has to be undone.
-func (s *sink) Put(ctx context.Context, groups []*protocol.LogGroup, done func(error)) error {
-	p := s.pipe
-	if !p.begin() {
-		return pipeline.ErrStopping
+// Put reserves room first, so that what the processors did never has to be undone: see [pipeline.Sink].
+func (r *inputRunner) Put(ctx context.Context, groups []*protocol.LogGroup, done func(error)) error {
+	if err := r.door.enter(ctx); err != nil {
+		return err
 	}
-	defer p.putting.Done()
-	done = p.guardDone(s.input, done)
+	p := r.pipe
 	size := measure(groups)
 	err := p.queue.Reserve(ctx, size)
 	if errors.Is(err, pipeline.ErrTooLarge) && size.Events == 1 {
-		return p.rejectTooLarge(ctx, s.input, groups, done)
+		if err = p.rejectTooLarge(ctx, r.name, groups); err == nil {
+			r.settled(done, nil)
+			return nil
+		}
 	}
 	if err != nil {
+		r.door.leave()
 		return err
 	}
-	if !p.accept(groups, size, done) {
-		done(nil)
+	settled := func(err error) { r.settled(done, err) }
+	if !p.accept(groups, size, settled) {
+		settled(nil)
 	}
 	return nil
+}
+
+// settled calls an input's done; a panic of it is contained.
+func (r *inputRunner) settled(done func(error), err error) {
+	defer r.door.leave()
+	defer func() {
+		if v := recover(); v != nil {
+			r.pipe.panicked(r.name, v, debug.Stack())
+		}
+	}()
+	done(err)
 }
 
 // accept passes groups through the processors and queues what is left, in one step: the queue keeps the order in which the
@@ -61,43 +69,21 @@ func (p *pipe) enqueue(groups []*protocol.LogGroup, in Ledger, reserved queue.Si
 		p.queue.Cancel(reserved)
 		return false
 	}
+	if p.durable {
+		taken, settled := in, done
+		done = func(err error) {
+			if err != nil { // the disk failed, and flinktail stopped before it healed
+				p.ledger.takeBack(taken)
+			}
+			settled(err)
+		}
+	}
 	p.queue.Append(groups, size, reserved, done)
 	return true
 }
 
-// begin takes part in a Put, unless the pipeline has stopped taking any.
-func (p *pipe) begin() bool {
-	p.putMu.Lock()
-	defer p.putMu.Unlock()
-	if p.closed {
-		return false
-	}
-	p.putting.Add(1)
-	return true
-}
-
-// closePuts refuses every further Put and waits for those under way.
-func (p *pipe) closePuts() {
-	p.putMu.Lock()
-	p.closed = true
-	p.putMu.Unlock()
-	p.putting.Wait()
-}
-
-// guardDone contains a panic of an input's callback.
-func (p *pipe) guardDone(input string, done func(error)) func(error) {
-	return func(err error) {
-		defer func() {
-			if v := recover(); v != nil {
-				p.panicked(input, v, debug.Stack())
-			}
-		}()
-		done(err)
-	}
-}
-
 // rejectTooLarge makes a dead letter of an event that would never fit into the queue.
-func (p *pipe) rejectTooLarge(ctx context.Context, input string, groups []*protocol.LogGroup, done func(error)) error {
+func (p *pipe) rejectTooLarge(ctx context.Context, input string, groups []*protocol.LogGroup) error {
 	for _, g := range groups {
 		for i := range g.Logs {
 			event := p.encode(g, i)
@@ -106,7 +92,6 @@ func (p *pipe) rejectTooLarge(ctx context.Context, input string, groups []*proto
 			}
 		}
 	}
-	done(nil)
 	return nil
 }
 
@@ -125,10 +110,17 @@ type processorChain struct {
 }
 
 type processorStep struct {
+	*component
 	name      string
 	processor pipeline.Processor
 	errors    pipeline.Counter
-	context   *pluginContext
+}
+
+func newProcessorStep(c *component) processorStep {
+	return processorStep{
+		component: c, name: c.config.Name, processor: c.config.Instance.(pipeline.Processor),
+		errors: c.context.Counter("errors_total", "groups that passed unprocessed because the processor failed"),
+	}
 }
 
 // process passes groups through the processors and returns what is to be queued, with how many events were added.

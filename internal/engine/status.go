@@ -28,13 +28,14 @@ type InputStatus struct {
 	LastDeadLetter *LastDeadLetter `json:"last_dead_letter,omitempty"`
 }
 
-// QueueStatus is how full the queue is.
+// QueueStatus is how full the queue is, and why it takes no events now.
 type QueueStatus struct {
 	Type      string `json:"type"`
 	Events    int64  `json:"events"`
 	Bytes     int64  `json:"bytes"`
-	MaxEvents int64  `json:"max_events"`
+	MaxEvents int64  `json:"max_events,omitempty"`
 	MaxBytes  int64  `json:"max_bytes"`
+	Error     string `json:"error,omitempty"`
 }
 
 // FlusherStatus is what became of the events at one flusher, and how it fares: "ready", "not_ready", "retrying" or
@@ -53,22 +54,26 @@ type FlusherStatus struct {
 func (p *pipe) status() PipelineStatus {
 	in, flushers := p.ledger.snapshot()
 	used := p.queue.Used()
+	limits := p.global().Queue
 	s := PipelineStatus{
-		Name:   p.config.Name,
+		Name:   p.name,
 		Ledger: in,
 		Queue: QueueStatus{
-			Type: p.config.Global.Queue.Type, Events: int64(used.Events), Bytes: int64(used.Bytes),
-			MaxEvents: int64(p.config.Global.Queue.MaxEvents), MaxBytes: int64(p.config.Global.Queue.MaxBytes),
+			Type: limits.Type, Events: int64(used.Events), Bytes: int64(used.Bytes),
+			MaxEvents: int64(limits.MaxEvents), MaxBytes: int64(limits.MaxBytes),
 		},
 	}
-	for _, i := range p.inputs {
+	if err := p.queueErr(); err != nil {
+		s.Queue.Error = err.Error()
+	}
+	for _, i := range p.runningInputs() {
 		s.Inputs = append(s.Inputs, i.status())
 	}
-	for i, r := range p.runners {
+	for _, r := range p.runningFlushers() {
 		state := r.state.Load()
 		s.Flushers = append(s.Flushers, FlusherStatus{
 			Name: r.name, State: state.State, Since: state.Since, LastError: state.LastError,
-			Flushes: r.flushes.Load(), Failures: r.failures.Load(), FlusherLedger: flushers[i],
+			Flushes: r.flushes.Load(), Failures: r.failures.Load(), FlusherLedger: flushers[r.ledger],
 			LastDeadLetter: r.letters.status(),
 		})
 	}
@@ -83,8 +88,8 @@ func (p *pipe) behind() []string {
 		most = max(most, f.Queued)
 	}
 	var names []string
-	for i, r := range p.runners {
-		if flushers[i].Queued < most {
+	for _, r := range p.runningFlushers() {
+		if flushers[r.ledger].Queued < most {
 			continue
 		}
 		s := r.state.Load()
@@ -101,17 +106,21 @@ func (p *pipe) behind() []string {
 type Totals struct {
 	Accepted    int64 // by inputs
 	DeadLetters int64 // of inputs and flushers
+	Queued      int64 // in queues on disk, for the flusher that has the most left
 }
 
 // Totals sums up the ledgers. It is safe for concurrent use.
 func (e *Engine) Totals() (t Totals) {
-	for _, p := range e.pipes {
+	for _, p := range e.running() {
 		in, flushers := p.ledger.snapshot()
 		t.Accepted += in.Accepted
 		t.DeadLetters += in.Rejected
+		queued := int64(0)
 		for _, f := range flushers {
 			t.DeadLetters += f.DeadLettered
+			queued = max(queued, f.Queued)
 		}
+		t.Queued += queued
 	}
 	return t
 }

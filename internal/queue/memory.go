@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"math"
 	"sync"
 
 	"github.com/flinktail/flinktail/pipeline"
@@ -35,8 +36,11 @@ type memoryCursor struct {
 	wake  chan struct{}
 }
 
-// NewMemory returns an empty queue that holds at most limit.
+// NewMemory returns an empty queue that holds at most limit; limit.Events may be 0, for as many as fit.
 func NewMemory(limit Size) *Memory {
+	if limit.Events == 0 {
+		limit.Events = math.MaxInt
+	}
 	q := &Memory{max: limit, tail: &memoryEntry{}}
 	q.gate = NewGate(&q.mu, q.take)
 	return q

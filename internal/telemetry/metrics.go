@@ -45,16 +45,24 @@ func (m *Metrics) Counter(name, help string, labels ...pipeline.Label) (pipeline
 	return c, nil
 }
 
-// Gauge publishes value; it is read at each scrape.
-func (m *Metrics) Gauge(name, help string, value func() float64, labels ...pipeline.Label) error {
-	return m.registry.Register(prometheus.NewGaugeFunc(
+// Gauge publishes value, which is read at each scrape, until withdraw is called. The error is a name or label that Prometheus refuses,
+// or that it knows already.
+func (m *Metrics) Gauge(name, help string, value func() float64, labels ...pipeline.Label) (withdraw func(), err error) {
+	return m.publish(prometheus.NewGaugeFunc(
 		prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: constLabels(labels)}, value))
 }
 
-// Total publishes value, which only grows, as a counter; it is read at each scrape.
-func (m *Metrics) Total(name, help string, value func() float64, labels ...pipeline.Label) error {
-	return m.registry.Register(prometheus.NewCounterFunc(
+// Total publishes value, which only grows, as a counter: see Gauge.
+func (m *Metrics) Total(name, help string, value func() float64, labels ...pipeline.Label) (withdraw func(), err error) {
+	return m.publish(prometheus.NewCounterFunc(
 		prometheus.CounterOpts{Name: name, Help: help, ConstLabels: constLabels(labels)}, value))
+}
+
+func (m *Metrics) publish(c prometheus.Collector) (withdraw func(), err error) {
+	if err := m.registry.Register(c); err != nil {
+		return func() {}, err
+	}
+	return func() { m.registry.Unregister(c) }, nil
 }
 
 func constLabels(labels []pipeline.Label) prometheus.Labels {

@@ -80,6 +80,8 @@ type flusherStatus struct {
 	DeadLettered int `json:"dead_lettered"`
 	Corrupt      int
 	Queued       int
+	Recovered    int
+	Appended     int
 }
 
 // tail is a flinktail with input_http in front of flusher_file, which gets everything, and flusher_stdout, which
@@ -216,7 +218,7 @@ func (f *tail) requireLedger(t testing.TB) {
 	require.Len(t, s.Pipelines[0].Flushers, 2)
 	for _, o := range s.Pipelines[0].Flushers {
 		require.Zero(t, o.Queued, "%+v", o)
-		require.Equal(t, in.Appended, o.Delivered+o.Filtered+o.DeadLettered+o.Corrupt+o.Queued, "%+v", o)
+		require.Equal(t, o.Recovered+o.Appended, o.Delivered+o.Filtered+o.DeadLettered+o.Corrupt+o.Queued, "%+v", o)
 		require.Zero(t, o.DeadLettered+o.Corrupt, "%+v", o)
 	}
 	all := f.events(t)[f.earlier:]

@@ -37,9 +37,9 @@ type status struct {
 }
 
 type flusherStatus struct {
-	Name, State                                        string
-	LastError                                          string `json:"last_error"`
-	Delivered, Filtered, Corrupt, Queued, DeadLettered int
+	Name, State                                                             string
+	LastError                                                               string `json:"last_error"`
+	Recovered, Appended, Delivered, Filtered, Corrupt, Queued, DeadLettered int
 }
 
 func (s *flusherStatus) UnmarshalJSON(text []byte) error {
@@ -213,7 +213,7 @@ func (f *tail) settle(t testing.TB, sent int) status {
 		require.Equal(t, s.Ledger.Accepted+s.Ledger.Generated, s.Ledger.Filtered+s.Ledger.Rejected+s.Ledger.Appended, "%+v", s)
 		queued := 0
 		for _, o := range s.Flushers {
-			require.Equal(t, s.Ledger.Appended, o.Delivered+o.Filtered+o.DeadLettered+o.Corrupt+o.Queued, "%+v", s)
+			require.Equal(t, o.Recovered+o.Appended, o.Delivered+o.Filtered+o.DeadLettered+o.Corrupt+o.Queued, "%+v", s)
 			queued += o.Queued
 		}
 		return s.Ledger.Accepted >= sent && queued == 0
