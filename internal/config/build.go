@@ -181,6 +181,19 @@ func (d *decoder) plugin(n *node, p *Plugin, category pipeline.Category) {
 			return ""
 		})
 	}
+	detail := n.get("detail")
+	p.Sum = detail.sum()
+	p.New = func() any {
+		instance, _ := pipeline.New(p.Type)
+		again := decoder{file: d.file, places: d.places, failed: map[string]bool{}}
+		if detail != nil {
+			again.object(detail, reflect.ValueOf(instance).Elem(), path, nil)
+		}
+		if validator, ok := instance.(pipeline.Validator); ok {
+			_ = validator.Validate() // as it was called for the first one, which passed
+		}
+		return instance
+	}
 	if misplaced {
 		return // that they are missing in detail follows
 	}

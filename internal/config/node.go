@@ -1,6 +1,13 @@
 package config
 
-import "fmt"
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"slices"
+)
 
 // node is a value of a configuration file, the same for JSON and YAML.
 type node struct {
@@ -54,4 +61,26 @@ func (n *node) get(key string) *node {
 type syntaxError struct {
 	message      string
 	line, column int
+}
+
+// sum returns a hash of the value, whatever the order of its keys.
+func (n *node) sum() string {
+	h := sha256.New()
+	n.write(h)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func (n *node) write(w io.Writer) {
+	if n == nil {
+		return
+	}
+	fmt.Fprintf(w, "%d %d %q %d\n", n.kind, len(n.entries), n.text, len(n.items))
+	entries := slices.SortedFunc(slices.Values(n.entries), func(a, b entry) int { return cmp.Compare(a.key, b.key) })
+	for _, e := range entries {
+		fmt.Fprintf(w, "%q\n", e.key)
+		e.value.write(w)
+	}
+	for _, item := range n.items {
+		item.write(w)
+	}
 }

@@ -2,6 +2,7 @@
 package config
 
 import (
+	"slices"
 	"time"
 
 	"github.com/flinktail/flinktail/pipeline"
@@ -57,6 +58,27 @@ type Plugin struct {
 
 	Instance any      // the plugin's struct, options decoded
 	Delivery Delivery // flushers only
+
+	New func() any // makes another Instance with the same options
+	Sum string     // of the options, references expanded: plugins of a type with equal sums have equal options
+}
+
+// Anew returns p with instances that nobody has used.
+func (p *Pipeline) Anew() *Pipeline {
+	anew := *p
+	for _, list := range []*[]Plugin{&anew.Inputs, &anew.Processors, &anew.Flushers} {
+		*list = slices.Clone(*list)
+		for i, plugin := range *list {
+			(*list)[i] = plugin.Anew()
+		}
+	}
+	return &anew
+}
+
+// Anew returns p with an instance that nobody has used.
+func (p Plugin) Anew() Plugin {
+	p.Instance = p.New()
+	return p
 }
 
 // Delivery is what the engine does for a flusher; it stands beside its "detail".

@@ -136,7 +136,7 @@ func TestDiskRefusesAQueueInMemoryOverABacklog(t *testing.T) {
 		next := r.restarted(&fakeFlusher{})
 		next.config.Global.Queue = memoryQueue
 		_, err := New([]*config.Pipeline{next.config}, next.options)
-		require.ErrorContains(t, err, "has 3 events left for flusher_fake/0: set Type to disk")
+		require.ErrorContains(t, err, "has 3 events left for flusher_fake/0: set Type to disk until they are delivered")
 		require.NoError(t, r.restarted(&fakeFlusher{}).start().stop())
 		next.input = newInput()
 		next.config.Inputs[0].Instance = next.input

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,9 +19,11 @@ type Options struct {
 	DataDir     string        // state and dead letters, a folder for each pipeline
 	StopTimeout time.Duration // from the end of Run's context to its return
 	Once        bool          // end when every input that can end has, and all is delivered
-	Version     string
-	Logger      *slog.Logger
-	Metrics     *telemetry.Metrics
+
+	ConnectTimeout time.Duration // what new flushers of a reload get for Connect
+	Version        string
+	Logger         *slog.Logger
+	Metrics        *telemetry.Metrics
 }
 
 // Engine runs a set of pipelines.
@@ -32,11 +35,19 @@ type Engine struct {
 
 	mu    sync.RWMutex
 	pipes []*pipe // replaced, never changed
+	errs  []error // of what has ended
+
+	// Of Run: ctx ends when the pipelines are to stop.
+	ctx   context.Context
+	stop  context.CancelFunc
+	holds int           // pipelines that run, and a reload
+	ended chan struct{} // closed when holds is 0
 }
 
 // New initialises every plugin of every pipeline. An error names the pipeline and the plugin; nothing stays open then.
 func New(pipelines []*config.Pipeline, o Options) (*Engine, error) {
-	e := &Engine{options: o, started: time.Now()}
+	e := &Engine{options: o, started: time.Now(), ended: make(chan struct{})}
+	warnOfLeftQueues(pipelines, o)
 	for _, c := range pipelines {
 		p, err := newPipe(c, o)
 		if err != nil {
@@ -87,17 +98,71 @@ func (e *Engine) Ready() error {
 // Run runs the pipelines until ctx ends, then stops them within StopTimeout. With Once it returns when all is delivered.
 // The error tells what failed, or what could not be delivered in time and lies in the dead letters. Call it once.
 func (e *Engine) Run(ctx context.Context) error {
-	errs := make([]error, len(e.pipes))
-	var all sync.WaitGroup
-	for i, p := range e.pipes {
-		all.Go(func() { errs[i] = p.run(ctx, e.options) })
+	e.mu.Lock()
+	e.ctx, e.stop = context.WithCancel(ctx)
+	e.holds = 1
+	e.mu.Unlock()
+	defer e.stop()
+	for _, p := range e.running() {
+		e.launch(p)
 	}
-	all.Wait()
-	return errors.Join(errs...)
+	e.release()
+	<-e.ended
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	for _, p := range e.pipes {
+		e.errs = append(e.errs, p.err)
+	}
+	return errors.Join(e.errs...)
+}
+
+// launch runs p in the background.
+func (e *Engine) launch(p *pipe) {
+	var ctx context.Context
+	ctx, p.end = context.WithCancel(e.ctx)
+	e.hold()
+	go func() {
+		defer e.release()
+		defer close(p.ended)
+		p.err = p.run(ctx)
+	}()
+}
+
+// hold keeps Run from returning; false when it has, or has not begun.
+func (e *Engine) hold() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.holds == 0 {
+		return false
+	}
+	e.holds++
+	return true
+}
+
+func (e *Engine) release() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.holds--; e.holds == 0 {
+		close(e.ended)
+	}
+}
+
+// fail stops everything; Run returns err.
+func (e *Engine) fail(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.errs = append(e.errs, err)
+	e.stop()
+}
+
+func (e *Engine) setPipes(edit func([]*pipe) []*pipe) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.pipes = edit(slices.Clone(e.pipes))
 }
 
 // run runs one pipeline from its first event to the end of its plugins.
-func (p *pipe) run(ctx context.Context, o Options) error {
+func (p *pipe) run(ctx context.Context) error {
 	for _, f := range p.runningFlushers() {
 		f.start()
 	}
@@ -108,12 +173,16 @@ func (p *pipe) run(ctx context.Context, o Options) error {
 	defer stopTicking()
 	ticked := p.startTicking(ticking)
 
-	if o.Once {
+	if p.options.Once {
 		p.waitForAll(ctx)
 	} else {
 		p.waitForEnd(ctx)
 	}
-	err := p.stop(o.StopTimeout, stopTicking, ticked)
+	start := time.Now()
+	p.changing.Lock() // a change under way gives up
+	p.stopping = true
+	p.changing.Unlock()
+	err := p.stop(start, p.options.StopTimeout, stopTicking, ticked)
 	for _, i := range p.runningInputs() {
 		if s := i.status(); s.State == InputFailed {
 			err = errors.Join(err, fmt.Errorf("%s: %s", s.Name, s.Error))

@@ -46,6 +46,15 @@ type pipe struct {
 	inputs   []*inputRunner
 	flushers []*flusherRunner
 
+	changing  sync.Mutex // held by a change, and by the beginning of the end
+	stopping  bool
+	forReload bool // the pipeline ends because of a reload
+
+	// Of Engine.launch: end makes run return, which closes ended and leaves err.
+	end   context.CancelFunc
+	ended chan struct{}
+	err   error
+
 	drained chan struct{} // closed when the queue is empty for good, or keeps what it holds
 	kept    chan struct{} // closed when a queue on disk is to keep what it holds
 }
@@ -56,7 +65,7 @@ func now() time.Time { return time.Now() }
 func newPipe(c *config.Pipeline, o Options) (p *pipe, err error) {
 	p = &pipe{
 		name: c.Name, dataDir: filepath.Join(o.DataDir, c.Name), logger: o.Logger, metrics: o.Metrics, options: o, config: c,
-		drained: make(chan struct{}), kept: make(chan struct{}),
+		drained: make(chan struct{}), kept: make(chan struct{}), ended: make(chan struct{}),
 	}
 	p.soft, p.cancelSoft = context.WithCancel(context.Background())
 	p.hard, p.cancelHard = context.WithCancel(context.Background())

@@ -22,7 +22,10 @@ func (p *pipe) openQueue(c *config.Pipeline) error {
 	dir := filepath.Join(p.dataDir, "queue")
 	if options.Type == config.QueueMemory {
 		p.queue = queue.NewMemory(queue.Size{Bytes: int(options.MaxBytes), Events: options.MaxEvents})
-		return leftOnDisk(dir)
+		if err := leftOnDisk(dir); err != nil {
+			return fmt.Errorf("global.Queue.Type is memory, but %w: set Type to disk until they are delivered, or remove the folder to give them up", err)
+		}
+		return nil
 	}
 	p.durable = true
 	names := make([]string, len(c.Flushers))
@@ -55,10 +58,24 @@ func leftOnDisk(dir string) error {
 	}
 	for _, cursor := range report.Cursors {
 		if cursor.Backlog > 0 {
-			return fmt.Errorf("global.Queue.Type is memory, but the queue on disk in %s has %d events left for %s: set Type to disk until they are delivered, or remove the folder to give them up", dir, cursor.Backlog, cursor.Name)
+			return fmt.Errorf("the queue on disk in %s has %d events left for %s", dir, cursor.Backlog, cursor.Name)
 		}
 	}
 	return nil
+}
+
+// warnOfLeftQueues tells about events in the queues of pipelines that are no longer configured.
+func warnOfLeftQueues(pipelines []*config.Pipeline, o Options) {
+	folders, _ := filepath.Glob(QueueDir(o.DataDir, "*")) // the pattern is right
+	for _, dir := range folders {
+		name := filepath.Base(filepath.Dir(dir))
+		if slices.ContainsFunc(pipelines, func(c *config.Pipeline) bool { return c.Name == name }) {
+			continue
+		}
+		if err := leftOnDisk(dir); err != nil {
+			o.Logger.Warn("a pipeline that is not configured has events in its queue; run it again to deliver them, or remove its folder", "pipeline", name, "folder", filepath.Dir(dir), "error", err)
+		}
+	}
 }
 
 // damaged tells a person about what the queue cannot read.

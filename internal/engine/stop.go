@@ -13,18 +13,20 @@ import (
 // keepAfter is what flushers get, when flinktail stops, to deliver what is in a queue on disk: it can wait for the next start.
 const keepAfter = 5 * time.Second
 
-// stop ends the pipeline within timeout: inputs stop accepting, the queue drains with every wait cut short, and the plugins stop. What a
+// stop ends the pipeline within timeout of start: inputs stop accepting, the queue drains with every wait cut short, and the plugins stop. What a
 // queue on disk holds after some seconds stays there; what is left in memory in the last fifth of the time (at most 5 s) becomes dead letters.
-func (p *pipe) stop(timeout time.Duration, stopTicking context.CancelFunc, ticked <-chan struct{}) error {
+func (p *pipe) stop(start time.Time, timeout time.Duration, stopTicking context.CancelFunc, ticked <-chan struct{}) error {
 	grace := min(timeout/5, 5*time.Second)
 	patience := grace / 5 // for a Flush to return, and for the plugins to stop
-	start := time.Now()
 	drainBy, settleBy, deadline := start.Add(timeout-grace), start.Add(timeout-patience/2), start.Add(timeout)
-	if p.durable {
-		defer time.AfterFunc(min(keepAfter, timeout-2*grace), p.keep).Stop()
+	at := func(after time.Duration, do func()) *time.Timer {
+		return time.AfterFunc(time.Until(start.Add(after)), do)
 	}
-	defer time.AfterFunc(timeout-grace, func() { p.giveUp(patience) }).Stop()
-	defer time.AfterFunc(timeout-patience, p.endHard).Stop()
+	if p.durable {
+		defer at(min(keepAfter, timeout-2*grace), p.keep).Stop()
+	}
+	defer at(timeout-grace, func() { p.giveUp(patience) }).Stop()
+	defer at(timeout-patience, p.endHard).Stop()
 
 	told := p.tellUrgent()
 	for _, i := range p.runningInputs() {
@@ -60,7 +62,7 @@ func (p *pipe) tellUrgent() (told <-chan struct{}) {
 	var all sync.WaitGroup
 	for _, f := range p.runningFlushers() {
 		close(f.urgent)
-		all.Go(func() { f.setUrgent(true) })
+		all.Go(func() { f.setUrgent(!p.forReload) })
 	}
 	return inBackground(all.Wait)
 }

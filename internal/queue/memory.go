@@ -2,7 +2,9 @@ package queue
 
 import (
 	"context"
+	"fmt"
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/flinktail/flinktail/pipeline"
@@ -32,6 +34,7 @@ type memoryEntry struct {
 
 type memoryCursor struct {
 	queue *Memory
+	name  string
 	last  *memoryEntry
 	wake  chan struct{}
 }
@@ -46,13 +49,28 @@ func NewMemory(limit Size) *Memory {
 	return q
 }
 
-// Cursor adds a cursor. Make all cursors before the first Append.
-func (q *Memory) Cursor(string) (Cursor, error) {
+// Cursor adds a cursor: see [Queue].
+func (q *Memory) Cursor(name string) (Cursor, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	c := &memoryCursor{queue: q, last: q.tail, wake: make(chan struct{}, 1)}
+	c := &memoryCursor{queue: q, name: name, last: q.tail, wake: make(chan struct{}, 1)}
 	q.cursors = append(q.cursors, c)
 	return c, nil
+}
+
+// Remove takes a cursor out: see [Queue].
+func (q *Memory) Remove(name string) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := slices.IndexFunc(q.cursors, func(c *memoryCursor) bool { return c.name == name })
+	if i < 0 {
+		return fmt.Errorf("remove cursor %s: there is none", name)
+	}
+	if q.cursors[i].last != q.tail {
+		return fmt.Errorf("remove cursor %s: it has events left", name)
+	}
+	q.cursors = slices.Concat(q.cursors[:i], q.cursors[i+1:]) // an Append may be going through the old ones
+	return nil
 }
 
 // Reserve waits for room: see [Queue].

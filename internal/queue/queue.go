@@ -14,6 +14,9 @@ type Queue interface {
 	// Cursor returns the cursor of that name. A new one reads from the first entry that is appended from now on.
 	Cursor(name string) (Cursor, error)
 
+	// Remove takes a cursor out that has settled everything and is not read any more, while nothing is appended. The error says that it has not.
+	Remove(name string) error
+
 	// Reserve waits for room for an entry of that size. The error is ErrTooLarge, ErrFull when ctx ended first, or ErrStopping
 	// when the queue was closed first.
 	Reserve(ctx context.Context, size Size) error

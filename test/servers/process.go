@@ -3,6 +3,7 @@
 package servers
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -98,8 +101,34 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
-// Pause stops the process and its children from running.
-func (p *Process) Pause() error { return p.signal(syscall.SIGSTOP) }
+// Pause stops the process and its children from running, and waits until none of their threads does: the signal takes a moment to
+// reach them all.
+func (p *Process) Pause() error {
+	if err := p.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for !p.paused() {
+		time.Sleep(time.Millisecond)
+	}
+	return nil
+}
+
+// paused reads /proc, whose stat files have the state and the process group behind the name, which is in parentheses.
+func (p *Process) paused() bool {
+	group := strconv.Itoa(p.PID())
+	stats, _ := filepath.Glob("/proc/[0-9]*/task/[0-9]*/stat")
+	for _, path := range stats {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		if len(fields) > 2 && fields[2] == group && !strings.Contains("TtZX", fields[0]) {
+			return false
+		}
+	}
+	return true
+}
 
 // Resume ends Pause.
 func (p *Process) Resume() error { return p.signal(syscall.SIGCONT) }

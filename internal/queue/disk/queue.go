@@ -281,6 +281,31 @@ func (q *Queue) Forget(name string) error {
 	return nil
 }
 
+// Remove takes a cursor out: see [queue.Queue].
+func (q *Queue) Remove(name string) error {
+	q.mu.Lock()
+	c, ok := q.cursors[name]
+	switch {
+	case !ok:
+		q.mu.Unlock()
+		return fmt.Errorf("remove cursor %s: there is none", name)
+	case c.event < q.next || q.waiting > 0:
+		q.mu.Unlock()
+		return fmt.Errorf("remove cursor %s: it has events left", name)
+	}
+	delete(q.cursors, name)
+	q.gate.Grant()
+	q.mu.Unlock()
+	c.reading.Lock()
+	err := c.closeFile()
+	c.reading.Unlock()
+	if _, storeErr := q.storeCursors(true); storeErr != nil || err != nil {
+		return fmt.Errorf("remove cursor %s: %w", name, errors.Join(err, storeErr))
+	}
+	signal(q.passed)
+	return nil
+}
+
 // Idle tells when every cursor in use has settled everything: see [queue.Queue].
 func (q *Queue) Idle() <-chan struct{} {
 	q.mu.Lock()

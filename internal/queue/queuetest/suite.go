@@ -35,6 +35,7 @@ func Run(t *testing.T, open New) {
 		"room comes back when entries are settled":      roomComesBack,
 		"idle waits for the last entry":                 idle,
 		"a new cursor gets what is appended after it":   newCursor,
+		"a cursor that has settled everything can go":   removedCursor,
 		"concurrent use adds up":                        concurrent,
 		"entries may be settled in parts, in any order": anyOrder,
 	} {
@@ -246,6 +247,29 @@ func idle(t *testing.T, open New) {
 	e.Settle(1)
 	<-waiting
 	<-q.Idle()
+}
+
+func removedCursor(t *testing.T, open New) {
+	q := open(t, 1<<20, "a", "b")
+	a, b := cursor(t, q, "a"), cursor(t, q, "b")
+	done := Append(t, q, Group("x", 1, 2))
+	Next(t, a).Settle(2)
+	require.ErrorContains(t, q.Remove("b"), "remove cursor b: it has events left")
+	Next(t, b).Settle(2)
+	require.NoError(t, <-done)
+	require.NoError(t, q.Remove("b"))
+	require.ErrorContains(t, q.Remove("b"), "there is none")
+
+	done = Append(t, q, Group("y", 1))
+	Next(t, a).Settle(1)
+	require.NoError(t, <-done)
+	<-q.Idle()
+	require.Zero(t, q.Used(), "nothing is held for it any more")
+
+	b = cursor(t, q, "b")
+	require.Nil(t, b.Next(), "it is a new one")
+	Append(t, q, Group("z", 1))
+	require.Equal(t, []string{"z-1"}, IDs(Next(t, b).Groups))
 }
 
 func newCursor(t *testing.T, open New) {
