@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -123,7 +124,7 @@ func (p *Process) paused() bool {
 			continue // it has ended
 		}
 		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-		if len(fields) > 2 && fields[2] == group && !strings.Contains("TtZX", fields[0]) {
+		if len(fields) > 2 && fields[2] == group && !slices.Contains([]string{"T", "t", "Z", "X"}, fields[0]) {
 			return false
 		}
 	}
