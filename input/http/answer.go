@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+
+	"github.com/flinktail/flinktail/pipeline/listen"
 )
 
 // refusal is an answer other than 200: nothing of the post was taken, unless it says so.
@@ -20,9 +22,9 @@ var (
 	refusePath   = refusal{status: http.StatusNotFound, reason: "unknown_path", text: "not found; post events to " + path}
 	refuseMethod = refusal{status: http.StatusMethodNotAllowed, reason: "method", text: "post events with POST",
 		header: http.Header{"Allow": {http.MethodPost}}}
-	refuseToken = refusal{status: http.StatusUnauthorized, reason: "token", text: "a valid bearer token is required",
-		header: http.Header{"Www-Authenticate": {`Bearer realm="flinktail"`}}}
-	refuseType = refusal{status: http.StatusUnsupportedMediaType, reason: "content_type",
+	// A page in a browser is no source of events, but it could post to the loopback address of whoever looks at it.
+	refuseBrowser = refusal{status: http.StatusForbidden, reason: "browser", text: "events are not taken from web pages"}
+	refuseType    = refusal{status: http.StatusUnsupportedMediaType, reason: "content_type",
 		text:   "Content-Type must be application/x-ndjson, application/json or application/x-protobuf",
 		header: http.Header{"Accept-Post": {"application/x-ndjson, application/json, application/x-protobuf"}}}
 	refuseEncoding = refusal{status: http.StatusUnsupportedMediaType, reason: "content_encoding", text: "Content-Encoding must be gzip, zstd or identity",
@@ -33,6 +35,8 @@ var (
 		text: "the body is larger than MaxBodyBytes; send smaller batches", close: true}
 	refuseDecompressedSize = refusal{status: http.StatusRequestEntityTooLarge, reason: "decompressed_too_large",
 		text: "the body expands to more than MaxDecompressedBytes; send smaller batches"}
+	refuseExpansion = refusal{status: http.StatusRequestEntityTooLarge, reason: "expansion",
+		text: "the body expands to more than MaxExpansion times its size; send smaller batches"}
 	refuseOverBudget = refusal{status: http.StatusRequestEntityTooLarge, reason: "inflight_too_large",
 		text: "the post needs more memory than InflightBytes; send smaller batches"}
 	refuseQueueSize = refusal{status: http.StatusRequestEntityTooLarge, reason: "queue_too_small",
@@ -54,6 +58,11 @@ var (
 	refuseDeadLetters = refusal{status: http.StatusServiceUnavailable, reason: "dead_letters_full",
 		text: "rejected events cannot be stored; send again later with the same ids", retry: "5"}
 )
+
+// refuseEntry is what the gate refuses.
+func refuseEntry(r *listen.Refusal) *refusal {
+	return &refusal{status: r.Status, reason: r.Reason, text: r.Text, header: r.Header}
+}
 
 // refuseBody is about a body that as a whole cannot be read.
 func refuseBody(reason string, err error) *refusal {

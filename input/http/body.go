@@ -83,6 +83,9 @@ func readRefusal(err error) *refusal {
 	return refuseBody("incomplete_body", err)
 }
 
+// freeExpansion is what any compressed body may expand to, so that small batches of events that are much alike pass.
+const freeExpansion = 1 << 20
+
 // decompress replaces the body by what it expands to.
 func (p *post) decompress(c compression) *refusal {
 	p.in.unzipping <- struct{}{}
@@ -99,8 +102,11 @@ func (p *post) decompress(c compression) *refusal {
 		return refuseBody("broken_compression", fmt.Errorf("%w: %w", errCompressed, err))
 	}
 	defer c.close(src)
-	limit := int(p.in.MaxDecompressedBytes)
-	return p.fill(compressed{src}, min(4*len(*packed), limit), limit, &refuseDecompressedSize)
+	limit, tooLarge := int(p.in.MaxDecompressedBytes), &refuseDecompressedSize
+	if most := max(freeExpansion, p.in.MaxExpansion*len(*packed)); most < limit {
+		limit, tooLarge = most, &refuseExpansion
+	}
+	return p.fill(compressed{src}, min(4*len(*packed), limit), limit, tooLarge)
 }
 
 // compression opens compressed bodies with pooled decoders.

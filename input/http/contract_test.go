@@ -16,6 +16,7 @@ import (
 
 	"github.com/flinktail/flinktail/pipeline"
 	"github.com/flinktail/flinktail/pipeline/inputtest"
+	"github.com/flinktail/flinktail/pipeline/listen"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -43,7 +44,7 @@ func TestContract(t *testing.T) {
 			emptyTokens.Address, emptyTokens.TokenFile = "127.0.0.1:0", filepath.Join(t.TempDir(), "empty")
 			require.NoError(t, os.WriteFile(emptyTokens.TokenFile, []byte("\n \n"), 0o600))
 			noCert := New()
-			noCert.Address, noCert.TLS = "127.0.0.1:0", TLS{CertFile: "none.pem", KeyFile: "none.key"}
+			noCert.Address, noCert.TLS = "127.0.0.1:0", listen.TLS{CertFile: "none.pem", KeyFile: "none.key"}
 			return map[string]pipeline.Input{"port in use": busy, "no token file": noTokens, "no token in it": emptyTokens, "no certificate": noCert}
 		},
 	})
@@ -79,4 +80,4 @@ func feed(t testing.TB, in *Input, ids []string) (acknowledged func() bool) {
 	return done.Load
 }
 
-func url(in *Input) string { return "http://" + in.listener.Addr().String() + path }
+func url(in *Input) string { return "http://" + in.gate.Addr().String() + path }

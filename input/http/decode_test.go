@@ -29,23 +29,33 @@ func unserved(t testing.TB, q pipeline.Sink) *Input {
 	return in
 }
 
-// FuzzBody posts any body in any format: no panic, a definite answer, and all memory given back.
+// FuzzBody posts any body in any format, as it is, as if it were compressed, and compressed: no panic, a definite answer, and
+// all memory given back.
 func FuzzBody(f *testing.F) {
 	types := []string{"application/x-ndjson", "application/json", "application/x-protobuf"}
-	encodings := []string{"", "gzip", "zstd"}
+	encodings := []struct {
+		name string
+		pack func(testing.TB, []byte) string
+	}{{"", nil}, {"gzip", nil}, {"zstd", nil}, {"gzip", gzipped}, {"zstd", zstded}}
 	for i := range types {
 		for _, body := range []string{eventA + "\n" + eventB, "[" + eventA + "]", logGroup(f, decoded(f, eventA, eventB)), "[{}", `{"a":`} {
 			f.Add(uint8(i), uint8(0), []byte(body))
 			f.Add(uint8(i), uint8(1), []byte(gzipped(f, []byte(body))))
 			f.Add(uint8(i), uint8(2), []byte(zstded(f, []byte(body))))
+			f.Add(uint8(i), uint8(3), []byte(body))
+			f.Add(uint8(i), uint8(4), []byte(body))
 		}
 	}
 	q := &queue{}
 	in := unserved(f, q)
 	f.Fuzz(func(t *testing.T, kind, encoding uint8, body []byte) {
+		e := encodings[int(encoding)%len(encodings)]
+		if e.pack != nil {
+			body = []byte(e.pack(t, body))
+		}
 		r := httptest.NewRequest(http.MethodPost, path, bytes.NewReader(body))
 		r.Header.Set("Content-Type", types[int(kind)%len(types)])
-		r.Header.Set("Content-Encoding", encodings[int(encoding)%len(encodings)])
+		r.Header.Set("Content-Encoding", e.name)
 		w := httptest.NewRecorder()
 		in.ServeHTTP(w, r)
 		switch w.Code {

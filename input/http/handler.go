@@ -32,13 +32,16 @@ func (in *Input) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // admit decides by the header alone, so that what is refused is not read.
 func (in *Input) admit(r *http.Request) (format, *refusal) {
 	f := formatOf(r.Header.Get("Content-Type"))
+	if refused := in.gate.Admit(r); refused != nil {
+		return f, refuseEntry(refused)
+	}
 	switch {
+	case r.Header.Get("Origin") != "":
+		return f, &refuseBrowser
 	case r.URL.Path != path:
 		return f, &refusePath
 	case r.Method != http.MethodPost:
 		return f, &refuseMethod
-	case in.tokens != nil && !in.tokens.allow(r.Header.Get("Authorization")):
-		return f, &refuseToken
 	case in.stopping.Load():
 		return f, &refuseStopping
 	case f == formatUnknown:

@@ -4,21 +4,19 @@ package httpinput
 
 import (
 	"context"
-	"crypto/tls"
 	_ "embed"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/flinktail/flinktail/pipeline"
+	"github.com/flinktail/flinktail/pipeline/listen"
 	"github.com/flinktail/flinktail/protocol"
 )
 
@@ -26,13 +24,11 @@ func init() { pipeline.Register("input_http", func() any { return New() }) }
 
 // Input is input_http; its exported fields are its options.
 type Input struct {
-	Address        string `jsonschema_description:"host and port to listen on"`
-	TokenFile      string `jsonschema_description:"file of bearer tokens, one a line, any of which a post must carry; read again when it changes"`
-	AllowAnonymous bool   `jsonschema_description:"take posts from other machines without a token"`
-	TLS            TLS    `jsonschema_description:"serve HTTPS; the files are read again when they change"`
+	listen.Options
 
 	MaxBodyBytes         pipeline.Size `jsonschema_description:"largest body, as it is sent"`
 	MaxDecompressedBytes pipeline.Size `jsonschema_description:"largest body after decompression"`
+	MaxExpansion         int           `jsonschema_description:"how many times its size a compressed body may expand to, if that is more than 1MiB"`
 	MaxLineBytes         pipeline.Size `jsonschema_description:"largest event; a larger one is rejected, the rest of its post is taken"`
 	MaxDepth             int           `jsonschema_description:"how deep arrays and objects may nest in an event"`
 	InflightBytes        pipeline.Size `jsonschema_description:"memory for all posts from the moment they are read until their events are settled; used up means 429"`
@@ -43,11 +39,10 @@ type Input struct {
 	FullWait      time.Duration `jsonschema_description:"how long a post waits for room in a full queue before it is answered 429"`
 	AckTimeout    time.Duration `jsonschema_description:"how long a post waits for its events to be settled before it is answered 503; they stay queued. Keep it below the sender's own timeout"`
 
-	context  pipeline.Context
-	log      *slog.Logger
-	listener net.Listener
-	server   *http.Server
-	tokens   *tokens // nil: none are asked for
+	context pipeline.Context
+	log     *slog.Logger
+	gate    *listen.Gate
+	server  *http.Server
 
 	budget    budget
 	unsettled unsettledPosts
@@ -63,18 +58,13 @@ type Input struct {
 	answered pipeline.Counter
 }
 
-// TLS names the files of the server's certificate.
-type TLS struct {
-	CertFile string `jsonschema_description:"PEM file of the certificate and its chain"`
-	KeyFile  string `jsonschema_description:"PEM file of its key"`
-}
-
 // New returns an input with its defaults.
 func New() *Input {
 	return &Input{
-		Address:              "127.0.0.1:8686",
+		Options:              listen.Default("127.0.0.1:8686"),
 		MaxBodyBytes:         8 * pipeline.MiB,
 		MaxDecompressedBytes: 16 * pipeline.MiB,
+		MaxExpansion:         100,
 		MaxLineBytes:         pipeline.MiB,
 		MaxDepth:             protocol.DefaultMaxDepth,
 		InflightBytes:        32 * pipeline.MiB,
@@ -99,24 +89,19 @@ func (in *Input) Sample() []byte { return sample }
 
 // Validate implements [pipeline.Validator].
 func (in *Input) Validate() error {
-	var errs []error
+	errs := []error{in.Options.Validate()}
 	option := func(name string, ok bool, text string, args ...any) {
 		if !ok {
 			errs = append(errs, &pipeline.OptionError{Option: name, Err: fmt.Errorf(text, args...)})
 		}
 	}
-	host, port, err := net.SplitHostPort(in.Address)
-	option("Address", err == nil && port != "", `%q is not a host and a port, such as "127.0.0.1:8686"`, in.Address)
-	if err == nil && in.TokenFile == "" && !in.AllowAnonymous {
-		option("Address", isLoopback(host), "%q can be reached from other machines: set TokenFile, or AllowAnonymous: true if anybody may post, or listen on 127.0.0.1", in.Address)
-	}
-	option("TLS", (in.TLS.CertFile == "") == (in.TLS.KeyFile == ""), "CertFile and KeyFile go together")
 	for name, size := range map[string]pipeline.Size{
 		"MaxBodyBytes": in.MaxBodyBytes, "MaxDecompressedBytes": in.MaxDecompressedBytes,
 		"MaxLineBytes": in.MaxLineBytes, "InflightBytes": in.InflightBytes,
 	} {
 		option(name, size > 0 && size <= pipeline.GiB, "must be between 1B and 1GiB")
 	}
+	option("MaxExpansion", in.MaxExpansion > 0 && in.MaxExpansion <= 1_000_000, "must be between 1 and 1000000")
 	option("MaxDepth", in.MaxDepth > 0 && in.MaxDepth <= 1000, "must be between 1 and 1000")
 	for name, d := range map[string]time.Duration{
 		"HeaderTimeout": in.HeaderTimeout, "BodyTimeout": in.BodyTimeout, "IdleTimeout": in.IdleTimeout,
@@ -127,37 +112,14 @@ func (in *Input) Validate() error {
 	return errors.Join(errs...)
 }
 
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// Init implements [pipeline.Input]: it reads the tokens and the certificate and binds the port.
+// Init implements [pipeline.Input]: it reads the files and binds the port.
 func (in *Input) Init(c pipeline.Context) error {
 	in.context, in.log = c, c.Logger()
-	if in.TokenFile != "" {
-		tokens, err := readTokens(in.TokenFile, in.log)
-		if err != nil {
-			return &pipeline.OptionError{Option: "TokenFile", Err: err}
-		}
-		in.tokens = tokens
-	}
-	var tlsConfig *tls.Config
-	if in.TLS.CertFile != "" {
-		cert, err := readCertificate(in.TLS.CertFile, in.TLS.KeyFile, in.log)
-		if err != nil {
-			return &pipeline.OptionError{Option: "TLS", Err: err}
-		}
-		tlsConfig = &tls.Config{GetCertificate: cert.get, MinVersion: tls.VersionTLS12}
-	}
-	listener, err := net.Listen("tcp", in.Address)
+	gate, err := listen.Open(in.Options, in.log, c)
 	if err != nil {
-		return &pipeline.OptionError{Option: "Address", Err: explainListen(in.Address, err)}
+		return err
 	}
-	in.listener = listener
-	if tlsConfig != nil {
-		in.listener = tls.NewListener(listener, tlsConfig)
-	}
+	in.gate = gate
 
 	in.budget.limit = int64(in.InflightBytes)
 	in.unzipping = make(chan struct{}, runtime.GOMAXPROCS(0))
@@ -175,28 +137,12 @@ func (in *Input) Waiting() bool {
 }
 
 func (in *Input) newServer() *http.Server {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	return &http.Server{
-		Handler:           in,
-		Protocols:         protocols,
-		ReadHeaderTimeout: in.HeaderTimeout,
-		ReadTimeout:       in.HeaderTimeout + in.BodyTimeout,
-		WriteTimeout:      in.HeaderTimeout + in.BodyTimeout + in.FullWait + 2*in.AckTimeout + 10*time.Second,
-		IdleTimeout:       in.IdleTimeout,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(in.log.Handler(), slog.LevelDebug),
-	}
-}
-
-func explainListen(address string, err error) error {
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("listen on %s: another process has that address; stop it (\"ss -ltnp\" names it) or choose another Address", address)
-	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("listen on %s: not permitted; choose a port above 1023", address)
-	}
-	return fmt.Errorf("listen on %s: %w", address, err)
+	s := in.gate.Server(in)
+	s.ReadHeaderTimeout = in.HeaderTimeout
+	s.ReadTimeout = in.HeaderTimeout + in.BodyTimeout
+	s.WriteTimeout = in.HeaderTimeout + in.BodyTimeout + in.FullWait + 2*in.AckTimeout + in.BodyTimeout
+	s.IdleTimeout = in.IdleTimeout
+	return s
 }
 
 // counter counts requests by the status and the reason they were answered with.
@@ -213,18 +159,18 @@ func (in *Input) Run(ctx context.Context, out pipeline.Sink) error {
 	var failure error
 	go func() {
 		defer close(served)
-		err := in.server.Serve(in.listener)
+		err := in.gate.Serve(in.server)
 		if ctx.Err() == nil {
 			failure = fmt.Errorf("accept connections on %s: %w", in.Address, err)
 		}
 	}()
-	in.log.Info("listening", "address", in.listener.Addr().String())
+	in.log.Info("listening", "address", in.gate.Addr().String())
 	select {
 	case <-ctx.Done():
 	case <-served:
 	}
 	in.stopping.Store(true)
-	_ = in.listener.Close()
+	_ = in.gate.Close()
 	<-served
 	in.putting.Lock()   // waits for the Puts under way
 	in.putting.Unlock() //nolint:staticcheck // nothing to do inside: those that follow see stopping
@@ -245,6 +191,6 @@ func (in *Input) Stop() error {
 	if in.server.Shutdown(ctx) != nil { // a client that does not finish
 		_ = in.server.Close()
 	}
-	_ = in.listener.Close() // the server knows it only once it serves
+	_ = in.gate.Close() // the server knows it only once it serves
 	return nil
 }

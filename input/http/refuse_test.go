@@ -4,16 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -26,13 +20,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flinktail/flinktail/pipeline"
+	"github.com/flinktail/flinktail/pipeline/listen"
+	"github.com/flinktail/flinktail/pipeline/listen/listentest"
 	"github.com/flinktail/flinktail/pipeline/plugintest"
 	"github.com/flinktail/flinktail/protocol"
 )
 
 func TestRefusedRequests(t *testing.T) {
 	r := run(t, nil)
-	a := r.send(http.MethodPost, "http://"+r.in.listener.Addr().String()+"/v1/event", "application/json", strings.NewReader("{}"))
+	a := r.send(http.MethodPost, "http://"+r.in.gate.Addr().String()+"/v1/event", "application/json", strings.NewReader("{}"))
 	r.refused(a, http.StatusNotFound, "unknown_path")
 
 	for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodDelete} {
@@ -122,7 +118,7 @@ func TestInflightBytesAreShared(t *testing.T) {
 
 // raw opens a connection and writes text as it is.
 func (r *running) raw(text string) (net.Conn, *bufio.Reader) {
-	conn, err := net.Dial("tcp", r.in.listener.Addr().String())
+	conn, err := net.Dial("tcp", r.in.gate.Addr().String())
 	require.NoError(r, err)
 	r.Cleanup(func() { _ = conn.Close() })
 	require.NoError(r, conn.SetDeadline(time.Now().Add(10*time.Second)))
@@ -182,7 +178,7 @@ func TestStopping(t *testing.T) {
 	r.queue.taken()
 
 	r.end()
-	_, err := net.Dial("tcp", r.in.listener.Addr().String())
+	_, err := net.Dial("tcp", r.in.gate.Addr().String())
 	require.Error(t, err, "the port is closed")
 	_, err = io.WriteString(idle, request(len(eventB))+eventB)
 	require.NoError(t, err)
@@ -241,77 +237,112 @@ func TestStopDoesNotWaitForAClient(t *testing.T) {
 	require.Less(t, time.Since(begun), stopGrace+5*time.Second)
 }
 
-func TestTokens(t *testing.T) {
+func TestAuthentication(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tokens")
-	require.NoError(t, os.WriteFile(file, []byte("old-token\n\n  new-token\r\n"), 0o600))
+	require.NoError(t, os.WriteFile(file, []byte("old-token\nnew-token\n"), 0o600))
 	r := run(t, func(in *Input) { in.TokenFile = file })
-	status := func(authorization string) int { return r.ndjson(eventA, "Authorization", authorization).StatusCode }
+	body := &untouched{}
+	a := r.send(http.MethodPost, url(r.in), "application/x-ndjson", body, "Expect", "100-continue", "Authorization", "Bearer other")
+	r.refused(a, http.StatusUnauthorized, "credentials")
+	require.Equal(t, `Bearer realm="flinktail"`, a.Header.Get("WWW-Authenticate"))
+	require.False(t, body.read, "what a stranger sends is not read")
+	a = r.send(http.MethodGet, "http://"+r.in.gate.Addr().String()+"/v1/event", "", nil)
+	r.refused(a, http.StatusUnauthorized, "credentials")
+	require.Equal(t, http.StatusOK, r.ndjson(eventA, "Authorization", "Bearer new-token").StatusCode)
+}
 
-	for _, wrong := range []string{"", "Bearer", "Bearer ", "Bearer old", "Bearer old-token2", "Basic old-token", "old-token"} {
-		a := r.ndjson(eventA, "Authorization", wrong)
-		r.refused(a, http.StatusUnauthorized, "token")
-		require.NotEmpty(t, a.Header.Get("WWW-Authenticate"))
-	}
-	require.Equal(t, http.StatusOK, status("Bearer old-token"))
-	require.Equal(t, http.StatusOK, status("bearer new-token"))
+func TestRequestsPerSecond(t *testing.T) {
+	r := run(t, func(in *Input) { in.RequestsPerSecond = 1 })
+	require.Equal(t, http.StatusOK, r.ndjson(eventA).StatusCode)
+	require.Equal(t, http.StatusOK, r.ndjson(eventA).StatusCode)
+	r.queue.taken()
+	a := r.ndjson(eventA)
+	r.refused(a, http.StatusTooManyRequests, "rate")
+	require.Equal(t, "1", a.Header.Get("Retry-After"))
+}
 
-	// Rotation: the old token goes, a third one comes.
-	require.NoError(t, os.WriteFile(file, []byte("new-token\nthird-token"), 0o600))
-	r.eventually(func() bool { return status("Bearer third-token") == http.StatusOK })
-	require.Equal(t, http.StatusOK, status("Bearer new-token"))
-	require.Equal(t, http.StatusUnauthorized, status("Bearer old-token"))
-
-	// A file that is gone or empty locks nobody out and lets nobody in.
-	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	r.eventually(func() bool {
-		require.Equal(t, http.StatusOK, status("Bearer third-token"))
-		return strings.Contains(r.context.Logs(), "stays valid")
+func TestMutualTLS(t *testing.T) {
+	ca := listentest.NewAuthority(t)
+	ca.Issue("server")
+	r := run(t, func(in *Input) {
+		in.TLS = listen.TLS{CertFile: ca.File("server.pem"), KeyFile: ca.File("server.key"), ClientCAFile: ca.File("ca.pem"), AllowedSubjects: []string{"CN=flink"}}
 	})
-	require.Equal(t, http.StatusUnauthorized, status("Bearer "))
-	require.NotContains(t, r.context.Logs(), "-token", "no token in the log")
+	post := func(name string) reply {
+		transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: ca.Pool(), Certificates: []tls.Certificate{ca.Issue(name)}}}
+		r := *r
+		r.client = &http.Client{Transport: transport}
+		return r.send(http.MethodPost, r.in.gate.URL()+path, "application/x-ndjson", strings.NewReader(eventA))
+	}
+	require.Equal(t, http.StatusOK, post("flink").StatusCode)
+	require.Len(t, r.queue.taken(), 1)
+	r.refused(post("spark"), http.StatusForbidden, "subject")
 }
 
-func TestTLS(t *testing.T) {
-	dir := t.TempDir()
-	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	first := writeCertificate(t, certFile, keyFile)
-	r := run(t, func(in *Input) { in.TLS = TLS{CertFile: certFile, KeyFile: keyFile} })
-	post := func(trusted *x509.CertPool) error {
-		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}, DisableKeepAlives: true}
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+r.in.listener.Addr().String()+path, strings.NewReader(eventA))
-		require.NoError(t, err)
-		request.Header.Set("Content-Type", "application/x-ndjson")
-		response, err := transport.RoundTrip(request)
-		if err == nil {
-			require.Equal(t, http.StatusOK, response.StatusCode)
-			require.NoError(t, response.Body.Close())
+// A web page can send what its browser's user can reach, but it cannot hide where it is from.
+func TestWebPagesCannotPost(t *testing.T) {
+	r := run(t, nil)
+	r.refused(r.ndjson(eventA, "Origin", "https://example.com"), http.StatusForbidden, "browser")
+	r.refused(r.ndjson(eventA, "Origin", "null"), http.StatusForbidden, "browser")
+}
+
+// The answer to many bad lines is larger than what a connection buffers, so a client that does not read it holds its post.
+func TestAClientThatDoesNotReadItsAnswers(t *testing.T) {
+	r := run(t, func(in *Input) {
+		in.HeaderTimeout, in.BodyTimeout, in.FullWait, in.AckTimeout = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
+	})
+	post := []byte("POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: 2000\r\n\r\n" + strings.Repeat("x\n", 1000))
+	conn, _ := r.raw("")
+	var err error
+	for err == nil { // until the connection is full, and then until it is closed
+		_, err = conn.Write(post)
+	}
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the connection is still open")
+	r.eventually(func() bool { return r.context.Gauges()["connections"] == 0 })
+	r.eventually(func() bool { return r.in.budget.used.Load() == 0 })
+	require.Equal(t, http.StatusOK, r.ndjson(eventA).StatusCode)
+}
+
+// A client that sends a byte now and then is no better than one that sends none.
+func TestATrickle(t *testing.T) {
+	r := run(t, func(in *Input) { in.HeaderTimeout, in.BodyTimeout = 100*time.Millisecond, 100*time.Millisecond })
+	for name, begin := range map[string]string{
+		"header": "POST " + path + " HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+		"body":   "POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: 1000000\r\n\r\n",
+	} {
+		conn, _ := r.raw(begin)
+		var err error
+		for err == nil {
+			_, err = conn.Write([]byte("x"))
+			time.Sleep(time.Millisecond)
 		}
-		return err
+		require.NotErrorIs(t, err, os.ErrDeadlineExceeded, name)
 	}
-	require.NoError(t, post(first))
-	second := writeCertificate(t, certFile, keyFile)
-	r.eventually(func() bool { return post(second) == nil })
-	require.Error(t, post(first))
+	r.eventually(func() bool {
+		return r.context.Counters()[`connections_refused_total{reason="header"}`] == 1 &&
+			r.context.Counters()[`requests_total{code="408",reason="slow_body"}`] == 1
+	})
+	require.Empty(t, r.queue.taken())
 }
 
-// writeCertificate writes a new self-signed certificate and returns a pool that trusts it.
-func writeCertificate(t *testing.T, certFile, keyFile string) *x509.CertPool {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), NotAfter: time.Now().Add(time.Hour), IsCA: true,
-		BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+func TestBombs(t *testing.T) {
+	r := run(t, nil)
+	line := `{"kind":"x","message":"` + strings.Repeat("x", 1000) + "\"}\n"
+	events := func(size int) []byte { return []byte(strings.Repeat(line, size/len(line))) }
+	for encoding, pack := range map[string]func(testing.TB, []byte) string{"gzip": gzipped, "zstd": zstded} {
+		small, large := pack(t, events(1<<20)), pack(t, events(2<<20))
+		require.Greater(t, 1<<20, 100*len(small), "both expand more than a hundredfold")
+		r.refused(r.ndjson(large, "Content-Encoding", encoding), http.StatusRequestEntityTooLarge, "expansion")
+		a := r.ndjson(small, "Content-Encoding", encoding)
+		require.Equal(t, http.StatusOK, a.StatusCode, a.text)
+		require.Len(t, r.queue.taken(), 1<<20/len(line))
+
+		a = r.ndjson(pack(t, make([]byte, 64<<20)), "Content-Encoding", encoding)
+		r.refused(a, http.StatusRequestEntityTooLarge, "expansion")
 	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
-	keyText, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyText}), 0o600))
-	require.NoError(t, os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), 0o600))
-	pool := x509.NewCertPool()
-	require.True(t, pool.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})))
-	return pool
+	// Many members in one body are one body.
+	many := strings.Repeat(gzipped(t, events(1<<20)), 20)
+	require.Less(t, len(many), 1<<20)
+	r.refused(r.ndjson(many, "Content-Encoding", "gzip"), http.StatusRequestEntityTooLarge, "expansion")
 }
 
 func TestOptions(t *testing.T) {
@@ -322,13 +353,12 @@ func TestOptions(t *testing.T) {
 	}{
 		"defaults":         {func(*Input) {}, "", ""},
 		"no port":          {func(in *Input) { in.Address = "localhost" }, "Address", "host and a port"},
-		"all interfaces":   {func(in *Input) { in.Address = ":8686" }, "Address", "set TokenFile, or AllowAnonymous"},
-		"any address":      {func(in *Input) { in.Address = "0.0.0.0:8686" }, "Address", "other machines"},
-		"with tokens":      {func(in *Input) { in.Address, in.TokenFile = ":8686", "tokens" }, "", ""},
-		"for everybody":    {func(in *Input) { in.Address, in.AllowAnonymous = ":8686", true }, "", ""},
+		"all interfaces":   {func(in *Input) { in.Address = ":8686" }, "Address", "AllowInsecure"},
+		"tokens in clear":  {func(in *Input) { in.Address, in.TokenFile = ":8686", "tokens" }, "Address", "needs TLS"},
+		"for everybody":    {func(in *Input) { in.Address, in.AllowInsecure = ":8686", true }, "", ""},
 		"localhost":        {func(in *Input) { in.Address = "localhost:0" }, "", ""},
 		"IPv6 loopback":    {func(in *Input) { in.Address = "[::1]:8686" }, "", ""},
-		"half of TLS":      {func(in *Input) { in.TLS.CertFile = "cert.pem" }, "TLS", "go together"},
+		"half of TLS":      {func(in *Input) { in.TLS.CertFile = "cert.pem" }, "TLS.KeyFile", "is missing"},
 		"no memory":        {func(in *Input) { in.InflightBytes = 0 }, "InflightBytes", "between"},
 		"endless waiting":  {func(in *Input) { in.AckTimeout = 0 }, "AckTimeout", "more than 0s"},
 		"bottomless depth": {func(in *Input) { in.MaxDepth = 1_000_000 }, "MaxDepth", "between"},
@@ -361,6 +391,6 @@ func TestPortInUse(t *testing.T) {
 	require.True(t, errors.As(err, &option))
 	require.Equal(t, "Address", option.Option)
 	require.ErrorContains(t, err, in.Address)
-	require.ErrorContains(t, err, "choose another Address")
+	require.ErrorContains(t, err, "choose another")
 	require.False(t, bytes.ContainsRune([]byte(err.Error()), '\n'))
 }
