@@ -1,5 +1,6 @@
 // Package admin serves what an operator asks of a running flinktail: health, readiness, metrics and status. It
-// shows no option of any plugin, so no secret either.
+// shows no option of any plugin, so no secret either. Where authentication is configured, strangers get health and
+// readiness in one word, for probes, and nothing else.
 package admin
 
 import (
@@ -15,13 +16,17 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/flinktail/flinktail/internal/telemetry"
+	"github.com/flinktail/flinktail/pipeline"
+	"github.com/flinktail/flinktail/pipeline/listen"
 )
 
 // Options say where the answers come from. Their functions must be safe for concurrent use.
 type Options struct {
 	Ready   func() error // nil when every input runs
 	Status  func() any   // rendered as JSON
-	Metrics http.Handler
+	Metrics *telemetry.Metrics
 	Pprof   bool
 	Logger  *slog.Logger
 }
@@ -32,35 +37,53 @@ type Server struct {
 	stopped chan struct{}
 }
 
-// Listen binds the address, for example "127.0.0.1:8687"; port 0 takes any free one.
-func Listen(address string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("admin address %s: %w; choose another with -admin-address, or \"off\"", address, err)
-	}
-	return l, nil
+// maxConnections is enough for probes, scrapers and people.
+const maxConnections = 100
+
+// Listen binds the address of o, for example "127.0.0.1:8687"; port 0 takes any free one. What it refuses is counted in m.
+// Its errors are [pipeline.OptionError].
+func Listen(o listen.Options, log *slog.Logger, m *telemetry.Metrics) (*listen.Gate, error) {
+	o.MaxConnections = maxConnections
+	return listen.Open(o, log, counting{m, log})
 }
 
-// Serve answers on l until Close.
-func Serve(l net.Listener, o Options) *Server {
-	s := &Server{
-		server: &http.Server{
-			Handler:           o.handler(),
-			ReadHeaderTimeout: 5 * time.Second,
-			ReadTimeout:       10 * time.Second,
-			WriteTimeout:      30 * time.Second,
-			IdleTimeout:       2 * time.Minute,
-			MaxHeaderBytes:    16 << 10,
-			ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
-		},
-		stopped: make(chan struct{}),
+// counting gives the gate's metrics their names.
+type counting struct {
+	*telemetry.Metrics
+	log *slog.Logger
+}
+
+const metricPrefix = "flinktail_admin_"
+
+func (c counting) Counter(name, help string, labels ...pipeline.Label) pipeline.Counter {
+	counter, err := c.Metrics.Counter(metricPrefix+name, help, labels...)
+	c.complain(name, err)
+	return counter
+}
+
+func (c counting) Gauge(name, help string, value func() float64) {
+	c.complain(name, c.Metrics.Gauge(metricPrefix+name, help, value))
+}
+
+func (c counting) complain(name string, err error) {
+	if err != nil {
+		c.log.Error("metric is not published", "metric", metricPrefix+name, "error", err)
 	}
+}
+
+// Serve answers on g until Close.
+func Serve(g *listen.Gate, o Options) *Server {
+	s := &Server{server: g.Server(protect(g, o.handler(g))), stopped: make(chan struct{})}
+	s.server.ReadHeaderTimeout = 5 * time.Second
+	s.server.ReadTimeout = 10 * time.Second
+	s.server.WriteTimeout = 30 * time.Second
+	s.server.IdleTimeout = 2 * time.Minute
 	if o.Pprof { // a CPU profile or a trace lasts as long as its caller asks for
 		s.server.WriteTimeout = 10 * time.Minute
 	}
 	go func() {
 		defer close(s.stopped)
-		if err := s.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := g.Serve(s.server); !errors.Is(err, http.ErrServerClosed) {
 			o.Logger.Error("admin server ended", "error", err)
 		}
 	}()
@@ -77,19 +100,10 @@ func (s *Server) Close(ctx context.Context) error {
 	return err
 }
 
-func (o Options) handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		writeText(w, http.StatusOK, "ok")
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := o.Ready(); err != nil {
-			writeText(w, http.StatusServiceUnavailable, err.Error())
-			return
-		}
-		writeText(w, http.StatusOK, "ok")
-	})
-	mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, _ *http.Request) {
+// handler serves the pages; those that tell more than a word are behind g.
+func (o Options) handler(g *listen.Gate) http.Handler {
+	private := http.NewServeMux()
+	private.HandleFunc("GET /api/status", func(w http.ResponseWriter, _ *http.Request) {
 		text, err := json.MarshalIndent(o.Status(), "", "  ")
 		if err != nil {
 			writeText(w, http.StatusInternalServerError, err.Error())
@@ -98,15 +112,33 @@ func (o Options) handler() http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(append(text, '\n')) // an error is the client's, which is gone
 	})
-	mux.Handle("GET /metrics", o.Metrics)
+	private.Handle("GET /metrics", o.Metrics.Handler())
 	if o.Pprof {
-		mux.HandleFunc("/debug/pprof/", pprof.Index)
-		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+		private.HandleFunc("/debug/pprof/", pprof.Index)
+		private.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+		private.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		private.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		private.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
-	return mux
+
+	public := http.NewServeMux()
+	public.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		writeText(w, http.StatusOK, "ok")
+	})
+	public.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		switch err := o.Ready(); {
+		case err == nil:
+			writeText(w, http.StatusOK, "ok")
+		case g.Admit(r) == nil:
+			writeText(w, http.StatusServiceUnavailable, err.Error())
+		default:
+			writeText(w, http.StatusServiceUnavailable, "not ready")
+		}
+	})
+	for _, pages := range []string{"/api/", "/metrics", "/debug/"} {
+		public.Handle(pages, g.Handler(private))
+	}
+	return public
 }
 
 func writeText(w http.ResponseWriter, status int, text string) {

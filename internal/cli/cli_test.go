@@ -53,7 +53,7 @@ func TestExitCodes(t *testing.T) {
 		{"missing file", "-config none.json", 78, []string{"none.json: no such file or directory"}},
 		{"empty folder", "-config empty", 78, []string{"empty: "}},
 		{"data folder is a file", "-config good.json -data-dir file", 1, []string{"flinktail: create data folder: mkdir file: not a directory"}},
-		{"admin address", "-config good.json -admin-address nope", 1, []string{"flinktail: admin address nope: "}},
+		{"admin address", "-config good.json -admin-address nope", 64, []string{"flinktail: admin address nope: "}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := run(strings.Fields(test.args)...)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -19,16 +18,15 @@ import (
 	"github.com/flinktail/flinktail/internal/config"
 	"github.com/flinktail/flinktail/internal/engine"
 	"github.com/flinktail/flinktail/internal/telemetry"
+	"github.com/flinktail/flinktail/pipeline/listen"
 )
 
 type runCommand struct {
 	configAlias
+	adminFlags
 
 	Once         bool          `help:"Deliver what the inputs that have an end hold, such as files, then exit."`
-	AdminAddress string        `placeholder:"HOST:PORT" default:"127.0.0.1:8687" help:"Health, metrics and status; \"off\" for none. With port 0 the chosen one is logged and in DIR/admin.addr. Default: ${default}."`
 	StartTimeout time.Duration `placeholder:"DURATION" default:"5s" help:"How long the start waits for destinations to refuse us: a wrong password ends it, an outage does not. 0s: not at all. Default: ${default}."`
-
-	Pprof bool `help:"Serve /debug/pprof on the admin address."`
 }
 
 func (c *runCommand) Run(a *app) error {
@@ -44,25 +42,25 @@ func (c *runCommand) Run(a *app) error {
 	ctx, stop := a.untilSignal(logger)
 	defer stop()
 
-	listener, err := c.listen(a.DataDir) // first: nothing is to be undone when the port is in use
+	metrics := telemetry.New()
+	gate, err := c.listen(a.DataDir, logger, metrics) // first: nothing is to be undone when the port is in use
 	if err != nil {
 		return err
 	}
 	if err := c.connect(ctx, pipelines, logger); err != nil {
-		return errors.Join(err, c.closeListener(listener, a.DataDir))
+		return errors.Join(err, c.closeListener(gate, a.DataDir))
 	}
-	metrics := telemetry.New()
 	e, err := engine.New(pipelines, engine.Options{
 		DataDir: a.DataDir, StopTimeout: a.StopTimeout, Once: c.Once, Version: version(), Logger: logger, Metrics: metrics,
 	})
 	if err != nil {
-		return errors.Join(err, c.closeListener(listener, a.DataDir))
+		return errors.Join(err, c.closeListener(gate, a.DataDir))
 	}
 	address := "off"
-	if listener != nil {
-		address = "http://" + listener.Addr().String()
-		server := admin.Serve(listener, admin.Options{
-			Ready: e.Ready, Status: func() any { return e.Status() }, Metrics: metrics.Handler(), Pprof: c.Pprof, Logger: logger,
+	if gate != nil {
+		address = gate.URL()
+		server := admin.Serve(gate, admin.Options{
+			Ready: e.Ready, Status: func() any { return e.Status() }, Metrics: metrics, Pprof: c.Pprof, Logger: logger,
 		})
 		defer func() { c.closeServer(server, a.DataDir, logger) }()
 	}
@@ -92,13 +90,17 @@ func (c *runCommand) connect(ctx context.Context, pipelines []*config.Pipeline, 
 }
 
 // listen binds the admin address and writes down which one it is; nil when it is off.
-func (c *runCommand) listen(dataDir string) (net.Listener, error) {
-	if c.AdminAddress == "" || c.AdminAddress == "off" {
+func (c *runCommand) listen(dataDir string, logger *slog.Logger, metrics *telemetry.Metrics) (*listen.Gate, error) {
+	if c.adminOff() {
 		return nil, nil //nolint:nilnil // off is no error
 	}
-	l, err := admin.Listen(c.AdminAddress)
+	options, err := c.listenOptions()
 	if err != nil {
 		return nil, err
+	}
+	l, err := admin.Listen(options, logger, metrics)
+	if err != nil {
+		return nil, c.explain(err)
 	}
 	if err := admin.WriteAddress(addressFile(dataDir), l); err != nil {
 		return nil, errors.Join(err, l.Close())
@@ -106,7 +108,7 @@ func (c *runCommand) listen(dataDir string) (net.Listener, error) {
 	return l, nil
 }
 
-func (c *runCommand) closeListener(l net.Listener, dataDir string) error {
+func (c *runCommand) closeListener(l *listen.Gate, dataDir string) error {
 	if l == nil {
 		return nil
 	}
