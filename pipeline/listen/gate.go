@@ -88,8 +88,8 @@ func (g *Gate) Accept() (net.Conn, error) {
 			return &conn{TCPConn: accepted.(*net.TCPConn), gate: g}, nil
 		}
 		g.open.Add(-1)
-		_ = accepted.Close() // it is not wanted in any case
 		g.refuseConnection("too_many")
+		_ = accepted.Close() // it is not wanted in any case
 	}
 }
 
@@ -127,27 +127,28 @@ func (c *conn) Close() error {
 	return c.TCPConn.Close()
 }
 
-// TLS returns the configuration of a server that is to be put on top of the gate, nil without TLS. Certificates and
-// authorities are those that the files hold at each handshake. A client may come without a certificate: that is
-// [Gate.Authenticate]'s to refuse, with an answer that says so.
-func (g *Gate) TLS() *tls.Config {
+// TLS returns the configuration of a server that is to be put on top of the gate, for these protocols of ALPN, nil without TLS.
+// Certificates and authorities are those that the files hold at each handshake. A client may come without a certificate:
+// that is [Gate.Authenticate]'s to refuse, with an answer that says so.
+func (g *Gate) TLS(protocols ...string) *tls.Config {
 	if g.files == nil {
 		return nil
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: g.handshake}
-}
-
-func (g *Gate) handshake(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-	files := g.files.current()
-	config := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{files.certificate}}
-	if files.clientCAs != nil {
-		config.ClientAuth, config.ClientCAs = tls.VerifyClientCertIfGiven, files.clientCAs
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, NextProtos: protocols,
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			files := g.files.current()
+			config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: protocols, Certificates: []tls.Certificate{files.certificate}}
+			if files.clientCAs != nil {
+				config.ClientAuth, config.ClientCAs = tls.VerifyClientCertIfGiven, files.clientCAs
+			}
+			if c, ok := hello.Conn.(*conn); ok {
+				config.VerifyConnection = func(tls.ConnectionState) error {
+					c.shaken.Store(true)
+					return nil
+				}
+			}
+			return config, nil
+		},
 	}
-	if c, ok := hello.Conn.(*conn); ok {
-		config.VerifyConnection = func(tls.ConnectionState) error {
-			c.shaken.Store(true)
-			return nil
-		}
-	}
-	return config, nil
 }

@@ -59,7 +59,7 @@ func below(c net.Conn) *conn {
 
 // Serve runs the server, which is [Gate.Server]'s, on the gate, with TLS if that is configured.
 func (g *Gate) Serve(s *http.Server) error {
-	if config := g.TLS(); config != nil {
+	if config := g.TLS("http/1.1"); config != nil {
 		return s.Serve(tls.NewListener(g, config))
 	}
 	return s.Serve(g)

@@ -2,6 +2,7 @@ package listen
 
 import (
 	"crypto/tls"
+	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flinktail/flinktail/pipeline/listen/listentest"
+	"github.com/flinktail/flinktail/pipeline/plugintest"
 )
 
 func TestTLS(t *testing.T) {
@@ -37,6 +39,46 @@ func TestTLS(t *testing.T) {
 	s.eventually(func() bool { return s.refusedConnections("tls_handshake") == 1 })
 	require.Contains(t, s.raw("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), "400", "no answer in clear text but that")
 	s.eventually(func() bool { return s.refusedConnections("tls_handshake") == 2 })
+}
+
+// What does not speak HTTP puts its own server on the gate and asks it about every call.
+func TestOtherProtocols(t *testing.T) {
+	a := listentest.NewAuthority(t)
+	a.Issue("server")
+	o := Default("127.0.0.1:0")
+	o.TLS = TLS{CertFile: a.File("server.pem"), KeyFile: a.File("server.key"), ClientCAFile: a.File("ca.pem")}
+	o.TokenFile, o.RequestsPerSecond = file(t, "token"), 1
+	c := plugintest.NewContext(t, "input_x")
+	g, err := Open(o, c.Logger(), c)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, g.Close()) }()
+	dialed, own := make(chan error, 1), a.Issue("client")
+	go func() {
+		client, err := tls.Dial("tcp", g.Addr().String(), &tls.Config{
+			RootCAs: a.Pool(), Certificates: []tls.Certificate{own}, NextProtos: []string{"h2", "http/1.1"},
+		})
+		if err == nil {
+			_, err = client.Read(make([]byte, 1)) // ends with the other side
+			_ = client.Close()
+		}
+		dialed <- err
+	}()
+	accepted, err := g.Accept()
+	require.NoError(t, err)
+	server := tls.Server(accepted, g.TLS("h2"))
+	require.NoError(t, server.HandshakeContext(t.Context()))
+	state := server.ConnectionState()
+	require.Equal(t, "h2", state.NegotiatedProtocol)
+
+	require.Nil(t, g.Authenticate(t.Context(), "Bearer token", &state))
+	require.Equal(t, "credentials", g.Authenticate(t.Context(), "", &state).Reason)
+	require.Equal(t, "certificate", g.Authenticate(t.Context(), "Bearer token", nil).Reason)
+	require.Nil(t, g.Limit(accepted.RemoteAddr().String()))
+	require.Nil(t, g.Limit(accepted.RemoteAddr().String()))
+	require.Equal(t, "rate", g.Limit(accepted.RemoteAddr().String()).Reason)
+	require.NoError(t, server.Close())
+	require.ErrorIs(t, <-dialed, io.EOF)
+	require.Zero(t, c.Counters()[`connections_refused_total{reason="tls_handshake"}`])
 }
 
 func TestCertificatesAreReadAgain(t *testing.T) {
