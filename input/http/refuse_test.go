@@ -288,7 +288,7 @@ func TestWebPagesCannotPost(t *testing.T) {
 // The answer to many bad lines is larger than what a connection buffers, so a client that does not read it holds its post.
 func TestAClientThatDoesNotReadItsAnswers(t *testing.T) {
 	r := run(t, func(in *Input) {
-		in.HeaderTimeout, in.BodyTimeout, in.FullWait, in.AckTimeout = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
+		in.HeaderTimeout, in.BodyTimeout, in.FullWait, in.AckTimeout = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond, 500*time.Millisecond
 	})
 	post := []byte("POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: 2000\r\n\r\n" + strings.Repeat("x\n", 1000))
 	conn, _ := r.raw("")
