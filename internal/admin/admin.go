@@ -26,6 +26,7 @@ import (
 type Options struct {
 	Ready   func() error // nil when every input runs
 	Status  func() any   // rendered as JSON
+	Reload  func() ReloadAnswer
 	Metrics *telemetry.Metrics
 	Pprof   bool
 	Logger  *slog.Logger
@@ -62,7 +63,8 @@ func (c counting) Counter(name, help string, labels ...pipeline.Label) pipeline.
 }
 
 func (c counting) Gauge(name, help string, value func() float64) {
-	c.complain(name, c.Metrics.Gauge(metricPrefix+name, help, value))
+	_, err := c.Metrics.Gauge(metricPrefix+name, help, value)
+	c.complain(name, err)
 }
 
 func (c counting) complain(name string, err error) {
@@ -112,6 +114,7 @@ func (o Options) handler(g *listen.Gate) http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(append(text, '\n')) // an error is the client's, which is gone
 	})
+	private.HandleFunc("POST "+ReloadPath, o.reloadPage)
 	private.Handle("GET /metrics", o.Metrics.Handler())
 	if o.Pprof {
 		private.HandleFunc("/debug/pprof/", pprof.Index)

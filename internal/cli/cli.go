@@ -29,6 +29,7 @@ Examples:
     flinktail -config /etc/flinktail/          run every pipeline of a folder
     flinktail run --once -config replay.json   deliver what is in files, then exit
     flinktail validate --connect -config x.json
+    flinktail reload                           follow a changed configuration, or say why not
     flinktail plugins flusher_file             options of a plugin
     flinktail deadletter list                  what could not be delivered
     flinktail deadletter replay -config x.json
@@ -45,12 +46,13 @@ Exit codes:
 // commandLine is the grammar. Flags that several commands share stand here.
 type commandLine struct {
 	Config      string        `placeholder:"FILE|DIR" help:"A pipeline's file, or a folder of *.json, *.yaml, *.yml."`
-	DataDir     string        `placeholder:"DIR" default:"./data" help:"Positions and dead letters, a folder for each pipeline. Default: ${default}."`
-	StopTimeout time.Duration `placeholder:"DURATION" default:"25s" help:"What a stop may take; what is undelivered then becomes dead letters. Default: ${default}."`
+	DataDir     string        `placeholder:"DIR" default:"./data" help:"Queues, positions and dead letters, a folder for each pipeline. Default: ${default}."`
+	StopTimeout time.Duration `placeholder:"DURATION" default:"25s" help:"What a stop or a reload may take; what a queue on disk holds stays there, what one in memory holds becomes dead letters. Default: ${default}."`
 	LogLevel    string        `placeholder:"LEVEL" enum:"debug,info,warn,error" default:"info" help:"${enum}. Default: ${default}."`
 	LogFormat   string        `placeholder:"FORMAT" enum:"auto,text,json" default:"auto" help:"${enum}; auto is text on a terminal, else json. Logs go to stderr. Default: ${default}."`
 
 	Run        runCommand        `cmd:"" default:"withargs" help:"Run the pipelines until SIGINT or SIGTERM; a second signal exits at once. This is the default command."`
+	Reload     reloadCommand     `cmd:"" help:"Have the flinktail that runs on -data-dir read its configuration again; the exit code tells whether it could."`
 	Validate   validateCommand   `cmd:"" help:"Check a configuration."`
 	Plugins    pluginsCommand    `cmd:"" help:"List plugins, show one's options, or begin a new one."`
 	Schema     schemaCommand     `cmd:"" help:"Print the JSON Schema of a pipeline's file, for editors."`
@@ -98,6 +100,7 @@ type usageError struct{ error }
 func report(stderr io.Writer, err error) int {
 	var usage usageError
 	var configuration config.Errors
+	var elsewhere configurationError
 	switch {
 	case err == nil:
 		return exitOK
@@ -106,6 +109,9 @@ func report(stderr io.Writer, err error) int {
 		return exitUsage
 	case errors.As(err, &configuration):
 		fmt.Fprintln(stderr, configuration)
+		return exitConfig
+	case errors.As(err, &elsewhere):
+		fmt.Fprintln(stderr, elsewhere)
 		return exitConfig
 	}
 	for line := range strings.Lines(err.Error()) {

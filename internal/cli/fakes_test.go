@@ -76,6 +76,9 @@ func (n *numbers) Run(ctx context.Context, out pipeline.Sink) error {
 		b.EndLog()
 	}
 	_, err := pipeline.PutAndWait(ctx, out, b.Groups())
+	if ctx.Err() != nil {
+		return nil
+	}
 	return err
 }
 

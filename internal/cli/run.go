@@ -26,6 +26,7 @@ type runCommand struct {
 	adminFlags
 
 	Once         bool          `help:"Deliver what the inputs that have an end hold, such as files, then exit."`
+	Watch        bool          `help:"Reload the configuration when its content has changed, as SIGHUP and \"flinktail reload\" do."`
 	StartTimeout time.Duration `placeholder:"DURATION" default:"5s" help:"How long the start waits for destinations to refuse us: a wrong password ends it, an outage does not. 0s: not at all. Default: ${default}."`
 }
 
@@ -51,16 +52,22 @@ func (c *runCommand) Run(a *app) error {
 		return errors.Join(err, c.closeListener(gate, a.DataDir))
 	}
 	e, err := engine.New(pipelines, engine.Options{
-		DataDir: a.DataDir, StopTimeout: a.StopTimeout, Once: c.Once, Version: version(), Logger: logger, Metrics: metrics,
+		DataDir: a.DataDir, StopTimeout: a.StopTimeout, ConnectTimeout: c.StartTimeout, Once: c.Once,
+		Version: version(), Logger: logger, Metrics: metrics,
 	})
 	if err != nil {
 		return errors.Join(err, c.closeListener(gate, a.DataDir))
+	}
+	reloads := &reloader{path: cmp.Or(a.Config, c.Plugin), engine: e, logger: logger}
+	defer reloads.onHangup()()
+	if c.Watch {
+		go reloads.watch(ctx)
 	}
 	address := "off"
 	if gate != nil {
 		address = gate.URL()
 		server := admin.Serve(gate, admin.Options{
-			Ready: e.Ready, Status: func() any { return e.Status() }, Metrics: metrics, Pprof: c.Pprof, Logger: logger,
+			Ready: e.Ready, Status: reloads.status, Reload: reloads.answer, Metrics: metrics, Pprof: c.Pprof, Logger: logger,
 		})
 		defer func() { c.closeServer(server, a.DataDir, logger) }()
 	}

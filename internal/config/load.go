@@ -16,7 +16,7 @@ var extensions = []string{".json", ".yaml", ".yml"}
 // are passed over. A pipeline has its file's name without the extension. The error, if any, is Errors: all that is
 // wrong in all files.
 func Load(path string) ([]*Pipeline, error) {
-	files, err := filesAt(path)
+	files, err := Files(path)
 	if err != nil {
 		return nil, Errors{{File: path, Message: err.Error()}}
 	}
@@ -45,7 +45,8 @@ func Load(path string) ([]*Pipeline, error) {
 	return pipelines, nil
 }
 
-func filesAt(path string) ([]string, error) {
+// Files returns the files that [Load] reads at path.
+func Files(path string) ([]string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, errors.New(reason(err))

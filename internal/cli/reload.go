@@ -1,0 +1,245 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/flinktail/flinktail/internal/admin"
+	"github.com/flinktail/flinktail/internal/config"
+	"github.com/flinktail/flinktail/internal/engine"
+)
+
+// reloader reads the configuration again and has the engine follow it. It is safe for concurrent use.
+type reloader struct {
+	path   string
+	engine *engine.Engine
+	logger *slog.Logger
+
+	one  sync.Mutex // held during a reload
+	mu   sync.Mutex
+	last *reloadStatus
+}
+
+// reloadStatus is what /api/status shows of the last reload.
+type reloadStatus struct {
+	Time  time.Time `json:"time"`
+	Cause string    `json:"cause"` // "SIGHUP", "flinktail reload" or "changed file"
+	Error string    `json:"error,omitempty"`
+}
+
+// reload returns why nothing was changed: config.Errors when the configuration is wrong.
+func (r *reloader) reload(cause string) error {
+	r.one.Lock()
+	defer r.one.Unlock()
+	r.logger.Info("reloading the configuration", "cause", cause, "config", r.path)
+	pipelines, err := config.Load(r.path)
+	if err == nil {
+		err = r.engine.Reload(pipelines)
+	}
+	status := &reloadStatus{Time: time.Now(), Cause: cause}
+	if err != nil {
+		status.Error = err.Error()
+		r.logger.Error("the configuration was not reloaded, everything runs as before", "cause", cause, "error", err)
+	} else {
+		setMemoryLimit(pipelines)
+		r.logger.Info("the configuration is reloaded", "cause", cause, "pipelines", summaries(pipelines))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = status
+	return err
+}
+
+// answer is a reload that a person has asked for over HTTP.
+func (r *reloader) answer() admin.ReloadAnswer {
+	err := r.reload("flinktail reload")
+	if err == nil {
+		return admin.ReloadAnswer{}
+	}
+	var wrong config.Errors
+	return admin.ReloadAnswer{Error: err.Error(), Configuration: errors.As(err, &wrong)}
+}
+
+// onHangup reloads at every SIGHUP until stop.
+func (r *reloader) onHangup() (stop func()) {
+	signals, quit := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		for {
+			select {
+			case <-signals:
+				_ = r.reload("SIGHUP") // it is logged
+			case <-quit:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(quit)
+	}
+}
+
+// status is the engine's, with the last reload.
+func (r *reloader) status() any {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return struct {
+		engine.Status
+		LastReload *reloadStatus `json:"last_reload,omitempty"`
+	}{r.engine.Status(), r.last}
+}
+
+// watchEvery is how often watch looks. It looks rather than listens: that works the same for links that are switched, as Kubernetes does
+// with a ConfigMap, and for file systems over a network.
+const watchEvery = time.Second
+
+// watch reloads when the content of the configuration has changed and then not changed again for a moment.
+func (r *reloader) watch(ctx context.Context) {
+	running := r.sum()
+	for seen := running; ; {
+		select {
+		case <-time.After(watchEvery):
+		case <-ctx.Done():
+			return
+		}
+		now := r.sum()
+		if settled := now == seen; settled && now != running {
+			running = now
+			_ = r.reload("changed file") // it is logged
+		}
+		seen = now
+	}
+}
+
+// sum is a hash of the configuration's files.
+func (r *reloader) sum() [sha256.Size]byte {
+	h := sha256.New()
+	files, err := config.Files(r.path)
+	if err != nil {
+		fmt.Fprintln(h, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		fmt.Fprintf(h, "%q %v %d\n", file, err, len(text))
+		h.Write(text)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+type reloadCommand struct {
+	AdminTokenFile string `placeholder:"FILE" help:"That of the running flinktail; its first token is sent."`
+	AdminCertFile  string `placeholder:"FILE" help:"That of the running flinktail: the certificate that it must show."`
+}
+
+// reloadGrace is what a reload may take longer than -stop-timeout, which bounds it.
+const reloadGrace = 10 * time.Second
+
+func (c *reloadCommand) Run(a *app) error {
+	address, err := os.ReadFile(addressFile(a.DataDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("no flinktail with an admin address runs on -data-dir %s; if it runs with -admin-address off, send it SIGHUP: kill -HUP PID", a.DataDir)
+	}
+	if err != nil {
+		return fmt.Errorf("find the running flinktail: %w", err)
+	}
+	client, scheme, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer client.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(context.Background(), a.StopTimeout+reloadGrace)
+	defer cancel()
+	url := scheme + "://" + dialable(strings.TrimSpace(string(address))) + admin.ReloadPath
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, nil)
+	if err != nil {
+		return err
+	}
+	if c.AdminTokenFile != "" {
+		tokens, err := os.ReadFile(c.AdminTokenFile)
+		if err != nil {
+			return fmt.Errorf("read token: %w", err)
+		}
+		token, _, _ := bytes.Cut(bytes.TrimSpace(tokens), []byte("\n"))
+		request.Header.Set("Authorization", "Bearer "+string(bytes.TrimSpace(token)))
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("ask the running flinktail: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	return a.reportReload(response)
+}
+
+// client trusts nothing but the certificate that the running flinktail was given.
+func (c *reloadCommand) client() (client *http.Client, scheme string, err error) {
+	if c.AdminCertFile == "" {
+		return &http.Client{Transport: &http.Transport{}}, "http", nil
+	}
+	pem, err := os.ReadFile(c.AdminCertFile)
+	if err != nil {
+		return nil, "", fmt.Errorf("read certificate: %w", err)
+	}
+	wanted := x509.NewCertPool()
+	if !wanted.AppendCertsFromPEM(pem) {
+		return nil, "", fmt.Errorf("read certificate: %s holds none", c.AdminCertFile)
+	}
+	pinned := &tls.Config{
+		InsecureSkipVerify: true, //nolint:gosec // the name is not the address; VerifyConnection checks the certificate itself
+		VerifyConnection: func(state tls.ConnectionState) error {
+			_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: wanted, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+			return err
+		},
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: pinned}}, "https", nil
+}
+
+// dialable turns the address that a server is bound to into one that can be reached from here.
+func dialable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
+		return net.JoinHostPort("localhost", port)
+	}
+	return address
+}
+
+// configurationError is what the running flinktail found in its configuration: as many lines as mistakes.
+type configurationError struct{ error }
+
+func (a *app) reportReload(response *http.Response) error {
+	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err != nil {
+		return fmt.Errorf("ask the running flinktail: %w", err)
+	}
+	if response.StatusCode == http.StatusOK {
+		fmt.Fprintln(a.stdout, "reloaded")
+		return nil
+	}
+	var answer admin.ReloadAnswer
+	switch err := json.Unmarshal(text, &answer); {
+	case err != nil || answer.Error == "":
+		return fmt.Errorf("the running flinktail answered %s: %s", response.Status, bytes.TrimSpace(text))
+	case response.StatusCode == http.StatusUnauthorized:
+		return fmt.Errorf("the running flinktail answered: %s; give -admin-token-file", answer.Error)
+	case answer.Configuration:
+		return configurationError{errors.New(answer.Error)}
+	}
+	return fmt.Errorf("not reloaded, everything runs as before: %s", answer.Error)
+}
