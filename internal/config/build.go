@@ -171,6 +171,7 @@ func (d *decoder) plugin(n *node, p *Plugin, category pipeline.Category) {
 	}
 	path := p.Path + ".detail"
 	if detail := n.get("detail"); detail != nil {
+		detail.secret = holdsSecret(reflect.TypeOf(p.Instance))
 		d.object(detail, reflect.ValueOf(p.Instance).Elem(), path, func(key string) string {
 			if category == pipeline.CategoryFlusher && slices.Contains(deliveryNames, key) {
 				return `this is no option of the plugin; write it beside "detail"`

@@ -19,6 +19,7 @@ import (
 var (
 	durationType = reflect.TypeFor[time.Duration]()
 	patternsType = reflect.TypeFor[Patterns]()
+	secretType   = reflect.TypeFor[pipeline.Secret]()
 	sizeType     = reflect.TypeFor[pipeline.Size]()
 )
 
@@ -87,7 +88,7 @@ func (d *decoder) prepare(n *node, path string) {
 		n.expanded = strings.Contains(n.text, "${") // with "$${" at worst a quoted number is accepted
 		n.text = expanded
 		if isSecret(path) {
-			d.values = append(d.values, replaced{n.text, "***"})
+			d.values = append(d.values, replaced{pipeline.NewSecret(n.text), "***"})
 		}
 	}
 }
@@ -108,6 +109,7 @@ func (d *decoder) decode(n *node, v reflect.Value, path string, limits limits) {
 		d.decode(n, v.Elem(), path, limits)
 		return
 	}
+	n.secret = n.secret || holdsSecret(t)
 	text, isText := v.Addr().Interface().(encoding.TextUnmarshaler)
 	switch {
 	case n.kind == kindNull && !isText && (t.Kind() == reflect.Struct || t.Kind() == reflect.Map || t.Kind() == reflect.Slice):
@@ -115,6 +117,8 @@ func (d *decoder) decode(n *node, v reflect.Value, path string, limits limits) {
 		d.fail(path, "has no value; remove it to keep the default")
 	case t == durationType:
 		d.duration(n, v, path)
+	case t == secretType:
+		d.secret(n, v, path)
 	case isText:
 		d.text(n, text, path)
 	case t == patternsType && n.kind == kindText:
@@ -147,6 +151,16 @@ func (d *decoder) duration(n *node, v reflect.Value, path string) {
 	default:
 		d.wrongType(n, path, expectation(durationType, limits{}))
 	}
+}
+
+func (d *decoder) secret(n *node, v reflect.Value, path string) {
+	if n.kind != kindText { // not a number either: it may be written otherwise than it was meant, such as 0123
+		d.wrongType(n, path, expectation(secretType, limits{}))
+		return
+	}
+	secret := pipeline.NewSecret(n.text)
+	d.values = append(d.values, replaced{secret, "***"})
+	v.Set(reflect.ValueOf(secret))
 }
 
 func (d *decoder) text(n *node, value encoding.TextUnmarshaler, path string) {
@@ -264,7 +278,7 @@ func (d *decoder) scalar(n *node, v reflect.Value, path string, limits limits) {
 	case reflect.String:
 		if len(limits.enum) > 0 && !slices.Contains(limits.enum, n.text) {
 			suggestion := ""
-			if meant := nearest(n.text, limits.enum); meant != "" && !n.expanded && !isSecret(path) {
+			if meant := nearest(n.text, limits.enum); meant != "" && !n.expanded && showable(n, path) {
 				suggestion = fmt.Sprintf("; did you mean %q?", meant)
 			}
 			d.fail(path, "%s is not accepted; expected %s%s", shown(n, path), expected, suggestion)
@@ -365,7 +379,7 @@ func shown(n *node, path string) string {
 }
 
 func showable(n *node, path string) bool {
-	return !isSecret(path) && len(n.raw) <= 64 && !strings.Contains(n.raw, "://") && utf8.ValidString(n.raw) // a URL may hold a password
+	return !n.secret && !isSecret(path) && len(n.raw) <= 64 && !strings.Contains(n.raw, "://") && utf8.ValidString(n.raw) // a URL may hold a password
 }
 
 var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)

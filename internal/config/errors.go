@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Error is one thing that is wrong in a pipeline's file. It never holds the value of a variable, of a file or
-// of an option whose name looks secret.
+// Error is one thing that is wrong in a pipeline's file. It never holds the value of a variable, of a file, of a
+// [pipeline.Secret] or of an option whose name looks secret.
 type Error struct {
 	File         string
 	Line, Column int    // from 1; 0 when the whole file is meant

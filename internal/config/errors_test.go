@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/flinktail/flinktail/pipeline"
 )
 
 // TestWrongOptions has one detail of flusher_probe a case, and all errors that must come of it.
@@ -60,19 +62,27 @@ func TestWrongOptions(t *testing.T) {
 		`{Size: 5 parsecs}`:      {`.Size: "5 parsecs" is not a size; write a number and a unit, such as "64MiB"`},
 		`{Size: "${WORD}"}`:      {`.Size: "${WORD}" is not accepted; expected a size`},
 		`{Size: true}`:           {`.Size: expected a size, found true`},
+		`{Pin: 1234}`:            {`.Pin: expected text, found a number; put it in quotes`},
+		`{Pin: [x]}`:             {`.Pin: expected text, found a list`},
+		`{Pin: }`:                {`.Pin: has no value; remove it to keep the default`},
+		`{Pin: weak one}`:        {`.Pin: too weak: ***`},
+		`{Pins: weak}`:           {`.Pins: expected a list of secrets, found text; write [ ] around it`},
+		`{Pins: [1]}`:            {`.Pins[0]: expected text, found a number; put it in quotes`},
+		`{Safes: weak}`:          {`.Safes: expected an object of secrets, found text`},
+		`{Safes: {a: weak 1}}`:   {`.Safes: too weak: ***`},
 
 		`{Password: "${NONE}"}`:                 {`.Password: variable NONE is not set; set it, or give a default: ${NONE:-default}`},
 		`{Password: "${A}${B}"}`:                {`.Password: variable A is not set; set it, or give a default: ${A:-default}`, `.Password: variable B is not set; set it, or give a default: ${B:-default}`},
 		`{Password: "${file:none}"}`:            {`.Password: read ${file:none}: file does not exist`},
 		`{Password: "${WORD"}`:                  {`.Password: "${" without "}"; write "$$" for a literal "$"`},
-		`{Password: "${a b}"}`:                  {`.Password: "${a b}" is not a reference; write ${NAME}, ${NAME:-default} or ${file:path}, and "$$" for a literal "$"`},
+		`{Password: "${a b}"}`:                  {`.Password: "${" begins no reference; write ${NAME}, ${NAME:-default} or ${file:path}, and "$$" for a literal "$"`},
 		`{Xyzzy: ["${NONE}"]}`:                  {`.Xyzzy: unknown field`, `.Xyzzy[0]: variable NONE is not set; set it, or give a default: ${NONE:-default}`},
 		`{Small: 1, Small: 2}`:                  {`.Small: the key is here twice; remove one`},
 		`{Brokers: *a}`:                         nil, // a syntax error: the anchor is unknown
 		`{Headers: &a {x: y}, Routes: {r: *a}}`: {`.Routes.r: aliases are not supported; write the value out, or use ${VARIABLE}`},
 		`{Headers: {<<: {x: y}}}`:               {`.Headers["<<"]: merge keys are not supported; write the values out`},
 		`{Headers: {[a]: b}}`:                   {`.Headers[""]: a key must be text`},
-		`{Password: !mine x}`:                   {`.Password: unknown tag "!mine"`},
+		`{Password: !mine x}`:                   {`.Password: unknown tag; put a text that begins with "!" in quotes`},
 
 		`{Brokers: []}`:               {`.Brokers: name at least one`},
 		`{Brokers: ["bad"]}`:          {`.Brokers[0]: no port in bad`},
@@ -87,7 +97,7 @@ func TestWrongOptions(t *testing.T) {
 		t.Run(given, func(t *testing.T) {
 			_, err := decodeText(t, "test.yaml", flusher(given))
 			if want == nil {
-				require.EqualError(t, err, "test.yaml: unknown anchor 'a' referenced")
+				require.EqualError(t, err, `test.yaml: aliases are not supported; put a text that begins with "*" in quotes`)
 				return
 			}
 			prefixed := make([]string, len(want))
@@ -235,6 +245,17 @@ func TestSecretsStaySecret(t *testing.T) {
 		`{Password: ['s3cr3t-"value']}`,
 		`{Headers: {Authorization: {x: 's3cr3t-"value'}}}`,
 		`{Tokens: 's3cr3t-"value'}`,
+		`{Pin: ['s3cr3t-"value']}`,
+		`{Pin: 'weak s3cr3t-"value'}`,
+		`{Pin: "weak ${SECRET}"}`,
+		`{Pin: 'x${s3cr3t x}'}`,
+		`{Pin: !s3cr3t x}`,
+		`{Pin: *s3cr3t}`,
+		`{Pin: &s3cr3t [*s3cr3t]}`,
+		`{Pins: 's3cr3t-"value'}`,
+		`{Safes: 's3cr3t-"value'}`,
+		`{Safes: {a: ['s3cr3t-"value']}}`,
+		`Pin:s3cr3t-value`,
 		`{Auth: {Token: ['s3cr3t-"value']}}`,
 		`{Interval: 'http://user:s3cr3t-"value@host/'}`,
 		`{Size: 'http://user:s3cr3t-"value@host/'}`,
@@ -246,7 +267,9 @@ func TestSecretsStaySecret(t *testing.T) {
 	_, err := decodeText(t, "test.yaml", flusher(`{Brokers: ["bad${SECRET}"], Password: weak-one}`))
 	requireErrors(t, err, "flushers[0].detail.Brokers[0]: no port in bad${SECRET}", "flushers[0].detail.Password: too weak: ***")
 
-	message := conceal(`parse "s3cr3t-\"value": s3cr3t-%22value s3cr3t-"value`, []replaced{{"s3cr", "${A}"}, {secret, "${B}"}, {"a", "${C}"}})
+	message := conceal(`parse "s3cr3t-\"value": s3cr3t-%22value s3cr3t-"value`, []replaced{
+		{pipeline.NewSecret("s3cr"), "${A}"}, {pipeline.NewSecret(secret), "${B}"}, {pipeline.NewSecret("a"), "${C}"},
+	})
 	require.Equal(t, `parse "${B}": ${B} ${B}`, message)
 }
 

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
+
+	"github.com/flinktail/flinktail/pipeline"
 )
 
 // maxSecretFile is the largest file that ${file:path} reads.
@@ -20,7 +20,8 @@ const maxSecretFile = 1 << 20
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// secretName matches the names of options whose values no message may show.
+// secretName matches the names of options whose values no message may show, whatever their type: a [pipeline.Secret] needs no such
+// name, but an outside plugin may have made it a string.
 var secretName = regexp.MustCompile(`(?i)password|passwd|passphrase|secret|token|credential|api[_-]?key|access[_-]?key|private[_-]?key|authorization|cookie|webhook`)
 
 // isSecret tells whether the value at a path looks secret by its name; the name of a file is not.
@@ -54,7 +55,10 @@ func systemSource(folder string) source {
 }
 
 // replaced is a value that came from elsewhere, and what stands for it in messages.
-type replaced struct{ value, shown string }
+type replaced struct {
+	value pipeline.Secret
+	shown string
+}
 
 // expand replaces ${VAR}, ${VAR:-default} and ${file:path}; "$$" is a literal "$". What was put in is returned too.
 // As in a shell, the default also stands for a variable that is set and empty. There is no nesting.
@@ -82,7 +86,7 @@ func (s source) expand(text string) (string, []replaced, error) {
 				failures = append(failures, err)
 			}
 			if foreign && value != "" {
-				values = append(values, replaced{value, "${" + reference + "}"})
+				values = append(values, replaced{pipeline.NewSecret(value), "${" + reference + "}"})
 			}
 			b.WriteString(value)
 			text = rest
@@ -107,7 +111,8 @@ func (s source) resolve(reference string) (value string, foreign bool, err error
 	}
 	name, fallback, hasFallback := strings.Cut(reference, ":-")
 	if !variableName.MatchString(name) {
-		return "", false, fmt.Errorf(`"${%s}" is not a reference; write ${NAME}, ${NAME:-default} or ${file:path}, and "$$" for a literal "$"`, reference)
+		// It is not shown: it may well be a part of a password.
+		return "", false, errors.New(`"${" begins no reference; write ${NAME}, ${NAME:-default} or ${file:path}, and "$$" for a literal "$"`)
 	}
 	value, set := s.variable(name)
 	switch {
@@ -119,18 +124,12 @@ func (s source) resolve(reference string) (value string, foreign bool, err error
 	return value, true, nil
 }
 
-// conceal takes values that came from elsewhere, or look secret, out of a message that a plugin wrote.
+// conceal takes values that came from elsewhere, or are secret, out of a message that a plugin wrote.
 func conceal(message string, values []replaced) string {
 	values = slices.Clone(values)
-	slices.SortFunc(values, func(a, b replaced) int { return cmp.Compare(len(b.value), len(a.value)) })
+	slices.SortFunc(values, func(a, b replaced) int { return cmp.Compare(len(b.value.Reveal()), len(a.value.Reveal())) })
 	for _, v := range values {
-		if len(v.value) < 3 { // would tear words apart; nothing that short is a secret
-			continue
-		}
-		quoted := strconv.Quote(v.value)
-		for _, written := range []string{v.value, quoted[1 : len(quoted)-1], url.QueryEscape(v.value), url.PathEscape(v.value)} {
-			message = strings.ReplaceAll(message, written, v.shown)
-		}
+		message = v.value.ReplaceIn(message, v.shown)
 	}
 	return message
 }

@@ -15,6 +15,7 @@ type node struct {
 	text         string // text, number, boolean: the value; numbers as strconv reads them; expanded by decoder.prepare
 	raw          string // text and numbers as they stand in the file
 	expanded     bool   // text in which a reference was replaced: it may stand for a number or a boolean, and may be secret
+	secret       bool   // what it is decoded into holds a secret: no message may show it
 	bad          bool   // already reported: decoding passes over it
 	line, column int
 

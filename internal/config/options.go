@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -119,6 +120,8 @@ func typeName(t reflect.Type, l limits) string {
 		return "duration"
 	case t == sizeType:
 		return "size"
+	case t == secretType:
+		return "secret"
 	case t == patternsType:
 		return "text or list of text"
 	case isText(t):
@@ -149,7 +152,7 @@ func typeName(t reflect.Type, l limits) string {
 
 func plural(name string) string {
 	switch name {
-	case "duration", "size", "boolean", "whole number", "number", "object":
+	case "duration", "secret", "size", "boolean", "whole number", "number", "object":
 		return name + "s"
 	}
 	return name
@@ -161,6 +164,8 @@ func expectation(t reflect.Type, l limits) string {
 	switch {
 	case name == "boolean":
 		return "true or false"
+	case name == "secret":
+		return "text"
 	case name == "duration":
 		return `a duration, such as "5s"`
 	case strings.HasPrefix(name, "object"):
@@ -252,6 +257,17 @@ func durationText(d time.Duration) string {
 }
 
 var textType = reflect.TypeFor[encoding.TextUnmarshaler]()
+
+// holdsSecret tells whether a value of the type is a [pipeline.Secret] or may have one in it.
+func holdsSecret(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map:
+		return holdsSecret(t.Elem())
+	case reflect.Struct:
+		return t == secretType || slices.ContainsFunc(optionFields(t), func(f reflect.StructField) bool { return holdsSecret(f.Type) })
+	}
+	return false
+}
 
 // isText tells whether values of the type are written as text that they read themselves.
 func isText(t reflect.Type) bool {

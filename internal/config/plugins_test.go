@@ -59,6 +59,9 @@ type probeFlusher struct {
 	Pauses   []time.Duration
 	Size     pipeline.Size
 	Password string
+	Pin      pipeline.Secret `jsonschema_description:"number of the safe"`
+	Pins     []pipeline.Secret
+	Safes    map[string]pipeline.Secret
 	Tokens   []string
 	Auth     *probeAuth `jsonschema_description:"how to log in"`
 	Rules    []probeRule
@@ -98,6 +101,14 @@ func (p *probeFlusher) Validate() error {
 	for _, broker := range p.Brokers {
 		if strings.HasPrefix(broker, "bad") {
 			errs = append(errs, &pipeline.OptionError{Option: "Brokers[0]", Err: errors.New("no port in " + broker)})
+		}
+	}
+	if pin := p.Pin.Reveal(); strings.HasPrefix(pin, "weak") {
+		errs = append(errs, &pipeline.OptionError{Option: "Pin", Err: errors.New("too weak: " + pin)})
+	}
+	for _, pin := range p.Safes {
+		if strings.HasPrefix(pin.Reveal(), "weak") {
+			errs = append(errs, &pipeline.OptionError{Option: "Safes", Err: errors.New("too weak: " + pin.Reveal())})
 		}
 	}
 	if strings.HasPrefix(p.Password, "weak") {

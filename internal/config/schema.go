@@ -128,6 +128,8 @@ func textSchema(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 			{Type: "string"}, {Type: "array", MinItems: &one, Items: &jsonschema.Schema{Type: "string"}},
 		}}
+	case t == secretType:
+		return &jsonschema.Schema{Type: "string", WriteOnly: true}
 	case isText(t):
 		return &jsonschema.Schema{Type: "string"}
 	}

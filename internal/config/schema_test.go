@@ -25,6 +25,9 @@ func TestOptions(t *testing.T) {
 		{"Pauses", "list of durations", "", ""},
 		{"Size", "size", `"4MiB"`, ""},
 		{"Password", "text", "", ""},
+		{"Pin", "secret", "", "number of the safe"},
+		{"Pins", "list of secrets", "", ""},
+		{"Safes", "object of secrets", "", ""},
 		{"Tokens", "list of text", "", ""},
 		{"Auth.User", "text", "", ""},
 		{"Auth.Token", "text", "", ""},
@@ -77,6 +80,7 @@ func TestSchemaAgrees(t *testing.T) {
 		entry(`{"Mode":"fast","Ports":[1,"${PORT}"],"Ratio":0.5,"Small":"${NONE:-1}","Verbose":"${NONE:-false}"}`),
 		entry(`{"Mode":"${NONE:-fast}","Interval":"1m30s","Pauses":["200ms","0"],"Size":"64MiB"}`),
 		entry(`{"Size":4096,"Interval":"${WAIT}","Headers":{"x":"y"},"Rules":[{"Name":"a"}],"Routes":{"r":{"Max":1}}}`),
+		entry(`{"Pin":"${NONE:-1}","Pins":["1"],"Safes":{"a":"1"}}`),
 		entry(`{"Size":"1.5 GB","Auth":{"User":"u","TLS":{"CAFile":"f"}}}`),
 		beside(`"Workers":2,"Match":{"kind":"a","x":["b"]},"WhenFull":"dead_letter","Retry":{"Max":"1m"},"Batch":{"MaxBytes":"1MiB"},"MaxEventAge":"1h"`),
 		`{"global":{"Project":"p","Queue":{"Type":"memory","MaxBytes":"64MiB","MaxEvents":5}},"inputs":[{"type":"input_probe","detail":{"Address":"a"}}],"processors":[{"type":"processor_probe/a"}],"flushers":[{"type":"flusher_print"}]}`,
@@ -90,7 +94,7 @@ func TestSchemaAgrees(t *testing.T) {
 		entry(`{"Brokres":[]}`), entry(`{"Common":{}}`), entry(`{"Hook":1}`), entry(`[]`),
 		entry(`{"Mode":"slow"}`), entry(`{"Ports":["x"]}`), entry(`{"Ratio":2}`), entry(`{"Small":1.5}`), entry(`{"Verbose":1}`), entry(`{"Verbose":"true"}`),
 		entry(`{"Interval":5}`), entry(`{"Interval":"5"}`), entry(`{"Interval":"-5s"}`), entry(`{"Size":"x"}`), entry(`{"Size":-1}`), entry(`{"Brokers":"a"}`),
-		entry(`{"Auth":{"TLS":{"X":1}}}`), entry(`{"Rules":[{"X":1}]}`), entry(`{"Routes":{"r":{"X":1}}}`),
+		entry(`{"Pin":1}`), entry(`{"Pins":"1"}`), entry(`{"Safes":{"a":1}}`), entry(`{"Auth":{"TLS":{"X":1}}}`), entry(`{"Rules":[{"X":1}]}`), entry(`{"Routes":{"r":{"X":1}}}`),
 		beside(`"Workers":0`), beside(`"WhenFull":"drop"`), beside(`"Match":{"a":[]}`), beside(`"Match":{"a":1}`), beside(`"Other":1`), beside(`"detail":{"A":1}`),
 		`{"inputs":[{"type":"input_probe","Workers":1}],"flushers":[{"type":"flusher_print"}]}`,
 		`{"inputs":[{"type":"input_probe"}],"flushers":[{"type":"input_probe"}]}`,
@@ -140,4 +144,5 @@ func TestSchemaHelpsEditors(t *testing.T) {
 	require.Equal(t, []any{"a:1", "b:2"}, probe.Properties["Brokers"]["default"])
 	require.NotContains(t, probe.Properties, "Hook")
 	require.Contains(t, string(schema.Properties["global"]), `"default": "32MiB"`)
+	require.Equal(t, map[string]any{"type": "string", "writeOnly": true, "description": "number of the safe"}, probe.Properties["Pin"])
 }

@@ -11,6 +11,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
+// errTag does not name the tag, which may be a password.
+const errTag = `unknown tag; put a text that begins with "!" in quotes`
+
 var yamlErrorLine = regexp.MustCompile(`^line (\d+): `)
 
 // parseYAML reads one YAML document with the places of its values.
@@ -36,6 +39,9 @@ func parseYAML(text []byte) (*node, *syntaxError) {
 
 func yamlSyntaxError(err error) *syntaxError {
 	failure := &syntaxError{message: strings.TrimPrefix(err.Error(), "yaml: ")}
+	if strings.Contains(failure.message, "anchor '") { // it quotes what may be a password
+		failure.message = `aliases are not supported; put a text that begins with "*" in quotes`
+	}
 	if match := yamlErrorLine.FindStringSubmatch(failure.message); match != nil {
 		failure.line, _ = strconv.Atoi(match[1])
 		failure.message = failure.message[len(match[0]):]
@@ -75,7 +81,7 @@ func yamlNode(y *yaml.Node, depth int) *node {
 	case y.Kind == yaml.ScalarNode:
 		return n.scalar(y)
 	}
-	return n.invalid("unknown tag " + strconv.Quote(y.Tag))
+	return n.invalid(errTag)
 }
 
 func (n *node) scalar(y *yaml.Node) *node {
@@ -102,7 +108,7 @@ func (n *node) scalar(y *yaml.Node) *node {
 			n.text = strconv.FormatFloat(f, 'g', -1, 64)
 		}
 	default:
-		return n.invalid("unknown tag " + strconv.Quote(y.Tag))
+		return n.invalid(errTag)
 	}
 	return n
 }
