@@ -18,12 +18,14 @@ import (
 	"github.com/elastic/go-elasticsearch/v8/esapi"
 
 	"github.com/flinktail/flinktail/flusher/internal/client"
+	"github.com/flinktail/flinktail/pipeline"
 )
 
 // connection goes round the nodes. It is safe for concurrent use.
 type connection struct {
 	nodes     *elastictransport.Client
 	transport *http.Transport
+	secrets   []pipeline.Secret // of our requests, which a server may repeat
 }
 
 // connect reads the files of TLS and makes a client. It sends nothing.
@@ -47,7 +49,7 @@ func (f *Flusher) connect() (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &connection{nodes, transport}, nil
+	return &connection{nodes, transport, f.Authentication.secrets()}, nil
 }
 
 // nodes makes the part of the client that finds a node for each request, and no more: the whole client, which has a package for every
@@ -84,12 +86,17 @@ func (f *Flusher) nodes(transport http.RoundTripper) (*elastictransport.Client, 
 		}))
 	}
 	switch auth := &f.Authentication; {
-	case auth.APIKey != "":
-		options = append(options, elastictransport.WithAPIKey(auth.APIKey))
+	case !auth.APIKey.IsZero():
+		options = append(options, elastictransport.WithAPIKey(auth.APIKey.Reveal()))
 	case auth.PlainText.Username != "":
-		options = append(options, elastictransport.WithBasicAuth(auth.PlainText.Username, auth.PlainText.Password))
+		options = append(options, elastictransport.WithBasicAuth(auth.PlainText.Username, auth.PlainText.Password.Reveal()))
 	}
 	return elastictransport.NewClient(options...)
+}
+
+// secrets returns what of our requests nobody may read.
+func (a *Authentication) secrets() []pipeline.Secret {
+	return append(client.InHeader(client.Basic(a.PlainText.Username, a.PlainText.Password)), a.PlainText.Password, a.APIKey)
 }
 
 var (
@@ -183,6 +190,8 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte // in the buffer that was given for it
+
+	secrets []pipeline.Secret // of the request
 }
 
 // attempt is the esapi.Transport of one request.
@@ -238,5 +247,5 @@ func (c *connection) send(ctx context.Context, q request, into *bytes.Buffer, li
 	case n > limit && success:
 		return nil, fmt.Errorf("read the answer: it is larger than %d bytes", limit)
 	}
-	return &answer{response.StatusCode, response.Header, into.Bytes()}, nil
+	return &answer{response.StatusCode, response.Header, into.Bytes(), c.secrets}, nil
 }

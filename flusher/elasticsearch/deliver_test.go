@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -413,7 +414,7 @@ func TestNotElasticsearch(t *testing.T) {
 			}))
 			t.Cleanup(s.Close)
 			for _, choose := range []func(f *Flusher){withoutTemplate, func(*Flusher) {}} {
-				f, _ := started(t, flusherFor(s.URL, choose, func(f *Flusher) { f.Authentication.PlainText = PlainText{"me", "secret"} }))
+				f, _ := started(t, flusherFor(s.URL, choose, func(f *Flusher) { f.Authentication.PlainText = PlainText{"me", pipeline.NewSecret("secret")} }))
 				err := flush(f, numbered(t, 1))
 				require.Equal(t, "blocked", kindOf(err))
 				require.ErrorContains(t, err, "the server at "+s.URL+" is no Elasticsearch of version 8 or later: "+c.want)
@@ -431,8 +432,8 @@ func TestNotElasticsearch(t *testing.T) {
 func TestAuthorization(t *testing.T) {
 	for want, a := range map[string]Authentication{
 		"":                    {},
-		"Basic bWU6c2VjcmV0":  {PlainText: PlainText{"me", "secret"}},
-		"APIKey aWQ6c2VjcmV0": {APIKey: "aWQ6c2VjcmV0"},
+		"Basic bWU6c2VjcmV0":  {PlainText: PlainText{"me", pipeline.NewSecret("secret")}},
+		"APIKey aWQ6c2VjcmV0": {APIKey: pipeline.NewSecret("aWQ6c2VjcmV0")},
 	} {
 		s := newFake(t)
 		got := "none"
@@ -443,6 +444,38 @@ func TestAuthorization(t *testing.T) {
 		f, _ := started(t, flusherFor(s.URL, func(f *Flusher) { f.Authentication = a }))
 		require.NoError(t, flush(f, numbered(t, 1)))
 		require.Equal(t, want, got)
+	}
+}
+
+// A server that refuses a request may repeat it.
+func TestRepeatedSecrets(t *testing.T) {
+	for name, a := range map[string]Authentication{
+		"password": {PlainText: PlainText{"me", pipeline.NewSecret("s3cret")}},
+		"API key":  {APIKey: pipeline.NewSecret("czNjcmV0LWtleQ==")},
+	} {
+		for _, form := range []string{"%s", `{"error":{"type":"security_exception","reason":"we got %s"}}`} {
+			for _, status := range []int{302, 400, 401, 403, 429, 503} {
+				s := newFake(t)
+				s.answers(func(w http.ResponseWriter, r *http.Request, _ []byte) bool {
+					_, password, _ := r.BasicAuth()
+					w.Header().Set("Location", "/?from="+url.QueryEscape(r.Header.Get("Authorization")))
+					w.WriteHeader(status)
+					_, _ = fmt.Fprintf(w, form, r.Header.Get("Authorization")+password)
+					return true
+				})
+				f, c := started(t, flusherFor(s.URL, func(f *Flusher) { f.Authentication = a }))
+				errs := []error{flush(f, numbered(t, 1)), f.Connect(t.Context())}
+				for _, err := range errs {
+					if form != "%s" && err != nil {
+						require.Regexp(t, `we got .*\*\*\*`, err.Error())
+					}
+					for _, secret := range []string{"s3cret", "bWU6czNjcmV0", "czNjcmV0LWtleQ"} {
+						require.NotContains(t, fmt.Sprint(err, c.Logs()), secret, "%s %d", name, status)
+					}
+				}
+				require.Error(t, errs[0])
+			}
+		}
 	}
 }
 

@@ -58,16 +58,16 @@ type Flusher struct {
 
 // Authentication is PlainText or APIKey or, with TLS, a certificate.
 type Authentication struct {
-	PlainText PlainText  `jsonschema_description:"a user of Elasticsearch"`
-	APIKey    string     `jsonschema_description:"an API key in its encoded form, the base64 of id:key"`
-	CloudID   string     `jsonschema_description:"the deployment in Elastic Cloud, instead of Addresses"`
-	TLS       client.TLS `jsonschema_description:"TLS of https addresses; without it the system's authorities count"`
+	PlainText PlainText       `jsonschema_description:"a user of Elasticsearch"`
+	APIKey    pipeline.Secret `jsonschema_description:"an API key in its encoded form, the base64 of id:key"`
+	CloudID   string          `jsonschema_description:"the deployment in Elastic Cloud, instead of Addresses"`
+	TLS       client.TLS      `jsonschema_description:"TLS of https addresses; without it the system's authorities count"`
 }
 
 // PlainText is a user and its password.
 type PlainText struct {
-	Username string `jsonschema_description:"the user"`
-	Password string `jsonschema_description:"its password"`
+	Username string          `jsonschema_description:"the user"`
+	Password pipeline.Secret `jsonschema_description:"its password"`
 }
 
 // HTTPConfig are details of the connections to the nodes.

@@ -33,13 +33,13 @@ func (f *Flusher) Validate() error {
 	complain("Index", checkIndex(f.Index))
 
 	switch plain := auth.PlainText; {
-	case plain.Username != "" && plain.Password == "":
+	case plain.Username != "" && plain.Password.IsZero():
 		complain("Authentication.PlainText.Password", errors.New("is missing"))
-	case plain.Username == "" && plain.Password != "":
+	case plain.Username == "" && !plain.Password.IsZero():
 		complain("Authentication.PlainText.Username", errors.New("is missing"))
-	case plain.Username != "" && auth.APIKey != "":
+	case plain.Username != "" && !auth.APIKey.IsZero():
 		complain("Authentication.APIKey", errors.New("is a second way to authenticate; remove it or PlainText"))
-	case strings.ContainsAny(auth.APIKey, ": \t\r\n"):
+	case strings.ContainsAny(auth.APIKey.Reveal(), ": \t\r\n"):
 		complain("Authentication.APIKey", errors.New(`is not the encoded form, the base64 of id:key; Elasticsearch calls it "encoded" when it creates a key`))
 	}
 	if err := auth.TLS.Validate(); err != nil {

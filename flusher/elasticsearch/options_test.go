@@ -26,11 +26,11 @@ func TestOptionErrors(t *testing.T) {
 		"Authentication.CloudID: stands for the addresses": func(f *Flusher) { f.Authentication.CloudID = "x:ZXhhbXBsZSRhJGI=" },
 		"Authentication.CloudID: is no id of a deployment": func(f *Flusher) { f.Addresses, f.Authentication.CloudID = nil, "nonsense" },
 		"Authentication.PlainText.Password: is missing":    func(f *Flusher) { f.Authentication.PlainText.Username = "me" },
-		"Authentication.PlainText.Username: is missing":    func(f *Flusher) { f.Authentication.PlainText.Password = "secret" },
+		"Authentication.PlainText.Username: is missing":    func(f *Flusher) { f.Authentication.PlainText.Password = pipeline.NewSecret("secret") },
 		"Authentication.APIKey: is a second way": func(f *Flusher) {
-			f.Authentication = Authentication{PlainText: PlainText{"me", "secret"}, APIKey: "abc"}
+			f.Authentication = Authentication{PlainText: PlainText{"me", pipeline.NewSecret("secret")}, APIKey: pipeline.NewSecret("abc")}
 		},
-		"Authentication.APIKey: is not the encoded form": func(f *Flusher) { f.Authentication.APIKey = "id:secret" },
+		"Authentication.APIKey: is not the encoded form": func(f *Flusher) { f.Authentication.APIKey = pipeline.NewSecret("id:secret") },
 		"Authentication.TLS.KeyFile: is missing": func(f *Flusher) {
 			f.Authentication.TLS = client.TLS{Enabled: true, CertFile: "me.pem"}
 			f.Addresses[0] = "https://es1:9200"

@@ -43,7 +43,9 @@ func refused(a *answer) error {
 
 // String says what an answer to a whole request is that is no success. Elasticsearch leaves out its header when it does not know us, so its form
 // of an error counts too.
-func (a *answer) String() string {
+func (a *answer) String() string { return client.Conceal(a.text(), a.secrets...) }
+
+func (a *answer) text() string {
 	status, fault := a.status, a.fault()
 	if !isElasticsearch(a.header) && fault.Type == "" {
 		text := fmt.Sprintf("not Elasticsearch but a server on the way answers %d %s", status, http.StatusText(status))

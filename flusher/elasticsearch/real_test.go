@@ -437,7 +437,10 @@ func TestRealSecurity(t *testing.T) {
 	r := startReal(t, servers.ElasticsearchOptions{Password: "elastic-secret", TLS: true})
 	withTLS := func(f *Flusher) { f.Authentication.TLS = tlsOf(r.Elasticsearch) }
 	me := func(user, password string) func(f *Flusher) {
-		return func(f *Flusher) { withTLS(f); f.Authentication.PlainText = PlainText{user, password} }
+		return func(f *Flusher) {
+			withTLS(f)
+			f.Authentication.PlainText = PlainText{user, pipeline.NewSecret(password)}
+		}
 	}
 	both := func(f *Flusher) (connect, flushed error) {
 		f, _ = started(t, f)
@@ -477,7 +480,7 @@ func TestRealSecurity(t *testing.T) {
 	key := func(roles string) func(f *Flusher) {
 		var created struct{ Encoded string }
 		require.NoError(t, json.Unmarshal([]byte(r.do(t, http.MethodPost, "/_security/api_key", `{"name":"flinktail","role_descriptors":`+roles+`}`)), &created))
-		return func(f *Flusher) { withTLS(f); f.Authentication.APIKey = created.Encoded }
+		return func(f *Flusher) { withTLS(f); f.Authentication.APIKey = pipeline.NewSecret(created.Encoded) }
 	}
 	enough := `"indices":[{"names":["key*"],"privileges":["create_doc","auto_configure"]}]`
 	delivers(r.flusher("key-all", key(`{}`)))

@@ -21,6 +21,8 @@ type answer struct {
 	status int
 	header http.Header
 	text   []byte // the beginning of the body
+
+	secrets []pipeline.Secret // of the request, which the receiver may repeat
 }
 
 // maxText is how much of an answer is read: another flinktail may list 1000 events.
@@ -105,8 +107,10 @@ func (a answer) redirect(e *endpoint) string {
 	if to.Path == e.url.Path {
 		return " to the same path at " + place + hint
 	}
-	return " to " + place + to.EscapedPath() + hint
+	return " to " + place + a.conceal(to.EscapedPath()) + hint
 }
+
+func (a answer) conceal(said string) string { return client.Conceal(said, a.secrets...) }
 
 // maxSummary is how much of an answer stands in an error.
 const maxSummary = 256
@@ -116,7 +120,7 @@ func (a answer) summary() string {
 	if kind, _, _ := mime.ParseMediaType(a.header.Get("Content-Type")); kind == "text/html" {
 		return ""
 	}
-	text := strings.ToValidUTF8(string(a.text[:min(len(a.text), 4*maxSummary)]), "")
+	text := a.conceal(strings.ToValidUTF8(string(a.text[:min(len(a.text), 4*maxSummary)]), ""))
 	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
 	if len(text) > maxSummary {
 		text = strings.ToValidUTF8(text[:maxSummary], "") + "…"

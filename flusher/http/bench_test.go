@@ -38,7 +38,7 @@ func BenchmarkFlush(b *testing.B) {
 		choose func(*Flusher)
 	}{
 		{"ndjson", func(*Flusher) {}},
-		{"ndjson/headers", func(f *Flusher) { f.Headers = map[string]string{"X-Cluster": "%{cluster}"} }},
+		{"ndjson/headers", func(f *Flusher) { f.Headers = secrets("X-Cluster", "%{cluster}") }},
 		{"ndjson/gzip", func(f *Flusher) { f.Compression = CompressionGzip }},
 		{"ndjson/zstd", func(f *Flusher) { f.Compression = CompressionZstd }},
 		{"json_array", func(f *Flusher) { f.Format = FormatJSONArray }},

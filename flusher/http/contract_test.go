@@ -19,8 +19,8 @@ func TestContract(t *testing.T) {
 		"ndjson":             func(*Flusher) {},
 		"json_array, gzip":   func(f *Flusher) { f.Format, f.Compression = FormatJSONArray, CompressionGzip },
 		"loggroup, zstd":     func(f *Flusher) { f.Format, f.Compression = FormatLogGroup, CompressionZstd },
-		"a request a job":    func(f *Flusher) { f.Headers = map[string]string{"X-Job": "%{job_id}"} },
-		"a request an event": func(f *Flusher) { f.Query = map[string]string{"id": "%{event_id}"} },
+		"a request a job":    func(f *Flusher) { f.Headers = secrets("X-Job", "%{job_id}") },
+		"a request an event": func(f *Flusher) { f.Query = secrets("id", "%{event_id}") },
 	}
 	for name, choose := range variants {
 		t.Run(name, func(t *testing.T) {
@@ -29,15 +29,15 @@ func TestContract(t *testing.T) {
 					r := newReceiver(t)
 					return r.destination(func() pipeline.Flusher {
 						f := New()
-						f.RemoteURL = r.url()
+						f.RemoteURL = pipeline.NewSecret(r.url())
 						choose(f)
 						return f
 					})
 				},
 				Broken: func(testing.TB) map[string]pipeline.Flusher {
 					noURL, noToken, noCA := New(), New(), New()
-					noToken.RemoteURL, noToken.Authentication.BearerTokenFile = "http://127.0.0.1:1", "testdata/none"
-					noCA.RemoteURL, noCA.Authentication.TLS.Enabled, noCA.Authentication.TLS.CAFile = "https://127.0.0.1:1", true, "testdata/none"
+					noToken.RemoteURL, noToken.Authentication.BearerTokenFile = pipeline.NewSecret("http://127.0.0.1:1"), "testdata/none"
+					noCA.RemoteURL, noCA.Authentication.TLS.Enabled, noCA.Authentication.TLS.CAFile = pipeline.NewSecret("https://127.0.0.1:1"), true, "testdata/none"
 					return map[string]pipeline.Flusher{"no RemoteURL": noURL, "no token": noToken, "no CA": noCA}
 				},
 			})

@@ -27,7 +27,8 @@ type endpoint struct {
 	format      string
 	compression string
 	template    *template.Template
-	wantsJSON   bool // of the template
+	wantsJSON   bool              // of the template
+	secrets     []pipeline.Secret // that a server may repeat
 }
 
 // varying is a header or a query parameter that depends on the event.
@@ -65,7 +66,7 @@ func (f *Flusher) newEndpoint() (*endpoint, error) {
 		complain("Timeout", "must be more than 0s")
 	}
 
-	remote, err := parseURL(f.RemoteURL)
+	remote, err := parseURL(f.RemoteURL.Reveal())
 	if err != nil {
 		complain("RemoteURL", "%w", err)
 		remote = &url.URL{}
@@ -78,7 +79,7 @@ func (f *Flusher) newEndpoint() (*endpoint, error) {
 		e.header.Set("Content-Encoding", f.Compression)
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Headers)) {
-		option, value := "Headers."+name, f.Headers[name]
+		option, value := "Headers."+name, f.Headers[name].Reveal()
 		instead, own := ownHeaders[http.CanonicalHeaderKey(name)]
 		switch {
 		case !isToken(name):
@@ -100,7 +101,7 @@ func (f *Flusher) newEndpoint() (*endpoint, error) {
 	}
 	query := remote.Query()
 	for _, name := range slices.Sorted(maps.Keys(f.Query)) {
-		p, err := pattern.Parse(f.Query[name])
+		p, err := pattern.Parse(f.Query[name].Reveal())
 		if err != nil {
 			complain("Query."+name, "%w", err)
 		} else if text, constant := p.Constant(); constant {
@@ -132,7 +133,29 @@ func (f *Flusher) newEndpoint() (*endpoint, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	e.secrets = append(e.constantSecrets(), f.Authentication.PlainText.Password)
 	return e, nil
+}
+
+// constantSecrets returns what of every request may be one: the path, the parameters and the headers' values.
+func (e *endpoint) constantSecrets() []pipeline.Secret {
+	secrets := []pipeline.Secret{pipeline.NewSecret(strings.TrimLeft(e.url.Path, "/")), pipeline.NewSecret(e.url.RawQuery)}
+	for segment := range strings.SplitSeq(e.url.Path, "/") {
+		if len(segment) >= 16 { // no word for people
+			secrets = append(secrets, pipeline.NewSecret(segment))
+		}
+	}
+	for _, values := range e.url.Query() {
+		for _, value := range values {
+			secrets = append(secrets, pipeline.NewSecret(value))
+		}
+	}
+	for name, values := range e.header {
+		if name != "Content-Type" && name != "Content-Encoding" && name != "User-Agent" {
+			secrets = append(secrets, client.InHeader(values[0])...)
+		}
+	}
+	return secrets
 }
 
 func (f *Flusher) checkAuthentication(remote *url.URL) (errs []error) {
@@ -141,7 +164,7 @@ func (f *Flusher) checkAuthentication(remote *url.URL) (errs []error) {
 	}
 	a := &f.Authentication
 	ways := 0
-	for _, given := range []bool{a.PlainText != PlainText{}, a.BearerToken != "", a.BearerTokenFile != ""} {
+	for _, given := range []bool{a.PlainText != PlainText{}, !a.BearerToken.IsZero(), a.BearerTokenFile != ""} {
 		if given {
 			ways++
 		}
@@ -156,7 +179,7 @@ func (f *Flusher) checkAuthentication(remote *url.URL) (errs []error) {
 		complain("Authentication", "choose one of PlainText, BearerToken and BearerTokenFile")
 	case strings.Contains(a.PlainText.Username, ":"):
 		complain("Authentication.PlainText.Username", "holds a colon, which basic authentication cannot express")
-	case strings.ContainsFunc(a.BearerToken, isControl):
+	case strings.ContainsFunc(a.BearerToken.Reveal(), isControl):
 		complain("Authentication.BearerToken", "holds a line feed or another control character")
 	}
 	if err := client.Under("Authentication.TLS", a.TLS.Validate()); err != nil {

@@ -99,7 +99,7 @@ func TestContractWithFlinktail(t *testing.T) {
 					Events: p.all,
 					New: func() pipeline.Flusher {
 						f := New()
-						f.RemoteURL = p.url
+						f.RemoteURL = pipeline.NewSecret(p.url)
 						choose(f)
 						return f
 					},
@@ -131,7 +131,7 @@ func TestFlinktailRefusesTheToken(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte("right\n"), 0o600))
 	p := newPeer(t, func(in *httpinput.Input) { in.TokenFile = file })
 	for token, verdict := range map[string]string{"right": "delivered", "wrong": "blocked", "": "blocked"} {
-		f, _ := started(t, p.url, func(f *Flusher) { f.Authentication.BearerToken = token })
+		f, _ := started(t, p.url, func(f *Flusher) { f.Authentication.BearerToken = pipeline.NewSecret(token) })
 		require.Equal(t, verdict, verdictOf(f.Connect(t.Context())))
 		require.Empty(t, p.all(), "Connect sends no event")
 		require.Equal(t, verdict, verdictOf(flush(f, numbered(t, 1, 1))))

@@ -38,15 +38,15 @@ const (
 
 // Flusher sends events in the bodies of HTTP requests. Its exported fields are the options; the names are iLogtail's where it has them.
 type Flusher struct {
-	RemoteURL      string            `jsonschema:"required" jsonschema_description:"where to send events: http or https, without user and password"`
-	Method         string            `jsonschema:"enum=POST,enum=PUT,enum=PATCH" jsonschema_description:"method of the requests"`
-	Headers        map[string]string `jsonschema_description:"headers of the requests; %{field} stands for a field of the event or a tag of its group, %{+yyyy.MM.dd} for its day: a request holds the events for which they are equal"`
-	Query          map[string]string `jsonschema_description:"parameters to add to RemoteURL; with %{field} as in Headers"`
-	Format         string            `jsonschema:"enum=ndjson,enum=json_array,enum=loggroup,enum=template" jsonschema_description:"ndjson: one JSON object a line; json_array: an array of them; loggroup: a protobuf LogGroup, keeps all that another flinktail needs; template: one request an event, with what Template makes of it"`
-	Template       string            `jsonschema_description:"with Format template: the body, in the language of Go's text/template; {{.job_name}} is a field, {{json .message}} a field as JSON text"`
-	Compression    string            `jsonschema:"enum=none,enum=gzip,enum=zstd" jsonschema_description:"how bodies are compressed"`
-	Timeout        time.Duration     `jsonschema_description:"how long a request may take, answer included; with another flinktail more than its AckTimeout"`
-	Authentication Authentication    `jsonschema_description:"who we are; at most one of PlainText, BearerToken and BearerTokenFile"`
+	RemoteURL      pipeline.Secret            `jsonschema:"required" jsonschema_description:"where to send events: http or https, without user and password; messages name its host alone, as the path of a webhook is a secret"`
+	Method         string                     `jsonschema:"enum=POST,enum=PUT,enum=PATCH" jsonschema_description:"method of the requests"`
+	Headers        map[string]pipeline.Secret `jsonschema_description:"headers of the requests; %{field} stands for a field of the event or a tag of its group, %{+yyyy.MM.dd} for its day: a request holds the events for which they are equal"`
+	Query          map[string]pipeline.Secret `jsonschema_description:"parameters to add to RemoteURL; with %{field} as in Headers"`
+	Format         string                     `jsonschema:"enum=ndjson,enum=json_array,enum=loggroup,enum=template" jsonschema_description:"ndjson: one JSON object a line; json_array: an array of them; loggroup: a protobuf LogGroup, keeps all that another flinktail needs; template: one request an event, with what Template makes of it"`
+	Template       string                     `jsonschema_description:"with Format template: the body, in the language of Go's text/template; {{.job_name}} is a field, {{json .message}} a field as JSON text"`
+	Compression    string                     `jsonschema:"enum=none,enum=gzip,enum=zstd" jsonschema_description:"how bodies are compressed"`
+	Timeout        time.Duration              `jsonschema_description:"how long a request may take, answer included; with another flinktail more than its AckTimeout"`
+	Authentication Authentication             `jsonschema_description:"who we are; at most one of PlainText, BearerToken and BearerTokenFile"`
 
 	FollowRedirects       bool `jsonschema_description:"follow 307 and 308; no header of Headers and no credential goes to another host"`
 	ForbidPrivateNetworks bool `jsonschema_description:"connect to public addresses only, not to loopback, private or link-local ones, whatever names resolve to; no proxy is used then"`
@@ -66,16 +66,16 @@ type Flusher struct {
 
 // Authentication says who we are.
 type Authentication struct {
-	PlainText       PlainText  `jsonschema_description:"basic authentication"`
-	BearerToken     string     `jsonschema_description:"bearer token"`
-	BearerTokenFile string     `jsonschema_description:"file with the bearer token; read again when it changes"`
-	TLS             client.TLS `jsonschema_description:"for https: own authorities, and a certificate for mutual TLS; not needed when the system's authorities will do"`
+	PlainText       PlainText       `jsonschema_description:"basic authentication"`
+	BearerToken     pipeline.Secret `jsonschema_description:"bearer token"`
+	BearerTokenFile string          `jsonschema_description:"file with the bearer token; read again when it changes"`
+	TLS             client.TLS      `jsonschema_description:"for https: own authorities, and a certificate for mutual TLS; not needed when the system's authorities will do"`
 }
 
 // PlainText is a name and a password.
 type PlainText struct {
-	Username string `jsonschema_description:"name"`
-	Password string `jsonschema_description:"password"`
+	Username string          `jsonschema_description:"name"`
+	Password pipeline.Secret `jsonschema_description:"password"`
 }
 
 // New returns the flusher with its defaults.

@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 
+	"github.com/flinktail/flinktail/pipeline"
 	"github.com/flinktail/flinktail/pipeline/flushertest"
 	"github.com/flinktail/flinktail/pipeline/plugintest"
 	"github.com/flinktail/flinktail/protocol"
@@ -226,11 +227,20 @@ func numbers(from, to int) (ids []string) {
 	return ids
 }
 
+// secrets returns a map of keys and values, which alternate.
+func secrets(pairs ...string) map[string]pipeline.Secret {
+	m := map[string]pipeline.Secret{}
+	for i := 0; i < len(pairs); i += 2 {
+		m[pairs[i]] = pipeline.NewSecret(pairs[i+1])
+	}
+	return m
+}
+
 // started returns a running flusher for the URL, changed by choose.
 func started(t testing.TB, url string, choose ...func(*Flusher)) (*Flusher, *plugintest.Context) {
 	t.Helper()
 	f := New()
-	f.RemoteURL = url
+	f.RemoteURL = pipeline.NewSecret(url)
 	for _, c := range choose {
 		c(f)
 	}

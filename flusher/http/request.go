@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -71,7 +72,7 @@ func (f *Flusher) noteRejects(a answer) {
 		return
 	}
 	f.context.Counter("receiver_rejected_events_total", "Events that the receiving flinktail put into its dead letters.").Add(float64(len(said.Rejected)))
-	f.log.Warn("the receiver put events into its dead letters", "events", len(said.Rejected), "reason", said.Rejected[0].Reason)
+	f.log.Warn("the receiver put events into its dead letters", "events", len(said.Rejected), "reason", a.conceal(said.Rejected[0].Reason))
 }
 
 // request is one request before it is sent.
@@ -87,9 +88,12 @@ type request struct {
 
 // do sends the request and reads the answer. When it returns nobody has the body any more.
 func (r *request) do(ctx context.Context, c *http.Client) (answer, error) {
-	a := answer{text: r.text}
+	a := answer{text: r.text, secrets: r.endpoint.secrets}
 	if err := r.authorize(); err != nil {
 		return a, pipeline.Blocked(err)
+	}
+	if r.token != nil {
+		a.secrets = append(slices.Clip(a.secrets), client.InHeader(r.header.Get("Authorization"))...)
 	}
 	request := (&http.Request{Method: r.method, URL: r.url, Header: r.header}).WithContext(ctx)
 	if len(r.body) > 0 {

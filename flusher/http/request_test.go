@@ -2,6 +2,7 @@ package httpflusher
 
 import (
 	"bufio"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
@@ -26,8 +27,8 @@ func TestRequest(t *testing.T) {
 	r := newReceiver(t)
 	f, _ := started(t, r.url(), func(f *Flusher) {
 		f.Method = http.MethodPatch
-		f.Headers = map[string]string{"x-plain": "100%", "X-Cluster": "flink-%{tag.cluster}"}
-		f.Query = map[string]string{"day": "%{+yyyy-MM-dd}", "db": "a&b", "id": "<%{content.nothing}>"}
+		f.Headers = secrets("x-plain", "100%", "X-Cluster", "flink-%{tag.cluster}")
+		f.Query = secrets("day", "%{+yyyy-MM-dd}", "db", "a&b", "id", "<%{content.nothing}>")
 	})
 	require.NoError(t, flush(f, group(t, `{"event_id":"1","cluster":"prod\r\nX-Evil: 1","event_time":"2026-01-05T08:00:00Z"}`)))
 	got := r.seen()[0]
@@ -44,7 +45,7 @@ func TestRequest(t *testing.T) {
 
 func TestLongHeaderValuesAreCut(t *testing.T) {
 	r := newReceiver(t)
-	f, _ := started(t, r.url(), func(f *Flusher) { f.Headers = map[string]string{"X-Message": "%{message}"} })
+	f, _ := started(t, r.url(), func(f *Flusher) { f.Headers = secrets("X-Message", "%{message}") })
 	require.NoError(t, flush(f, group(t, `{"event_id":"1","message":"`+strings.Repeat("x", 100_000)+`"}`)))
 	require.Len(t, r.seen()[0].header.Get("X-Message"), maxHeaderValue)
 }
@@ -54,7 +55,7 @@ func TestRequestsByValue(t *testing.T) {
 	for _, format := range splitting {
 		r := newReceiver(t)
 		f, _ := started(t, r.url(), func(f *Flusher) {
-			f.Format, f.Query = format, map[string]string{"cluster": "%{cluster}"}
+			f.Format, f.Query = format, secrets("cluster", "%{cluster}")
 		})
 		require.NoError(t, flush(f, numbered(t, 1, 5), numbered(t, 6, 5)))
 		require.Len(t, r.seen(), 2)
@@ -103,12 +104,12 @@ func TestAuthentication(t *testing.T) {
 		seen := r.seen()
 		return seen[len(seen)-1].header.Get("Authorization")
 	}
-	basic := mustStart(t, r.url(), func(f *Flusher) { f.Authentication.PlainText = PlainText{"ann", "päss:word"} })
+	basic := mustStart(t, r.url(), func(f *Flusher) { f.Authentication.PlainText = PlainText{"ann", pipeline.NewSecret("päss:word")} })
 	parsed := http.Request{Header: http.Header{"Authorization": {authorization(basic)}}}
 	user, password, _ := parsed.BasicAuth()
 	require.Equal(t, []string{"ann", "päss:word"}, []string{user, password})
-	require.Equal(t, "Bearer t0ken", authorization(mustStart(t, r.url(), func(f *Flusher) { f.Authentication.BearerToken = "t0ken" })))
-	require.Equal(t, "ApiKey x", authorization(mustStart(t, r.url(), func(f *Flusher) { f.Headers = map[string]string{"authorization": "ApiKey x"} })))
+	require.Equal(t, "Bearer t0ken", authorization(mustStart(t, r.url(), func(f *Flusher) { f.Authentication.BearerToken = pipeline.NewSecret("t0ken") })))
+	require.Equal(t, "ApiKey x", authorization(mustStart(t, r.url(), func(f *Flusher) { f.Headers = secrets("authorization", "ApiKey x") })))
 	require.Empty(t, authorization(mustStart(t, r.url())))
 }
 
@@ -143,9 +144,9 @@ func TestTokenFileIsReadAgain(t *testing.T) {
 func TestErrorsKeepSecrets(t *testing.T) {
 	r := newReceiver(t)
 	secret := func(f *Flusher) {
-		f.RemoteURL = "http://" + r.address + "/s3cret?key=s3cret"
-		f.Query = map[string]string{"token": "s3cret"}
-		f.Authentication.BearerToken = "s3cret"
+		f.RemoteURL = pipeline.NewSecret("http://" + r.address + "/s3cret?key=s3cret")
+		f.Query = secrets("token", "s3cret")
+		f.Authentication.BearerToken = pipeline.NewSecret("s3cret")
 		f.Timeout = 50 * time.Millisecond
 	}
 	f, c := started(t, r.url(), secret)
@@ -165,8 +166,47 @@ func TestErrorsKeepSecrets(t *testing.T) {
 	r.down()
 	check(flush(f, numbered(t, 1, 1)))
 	broken := New()
-	broken.RemoteURL = "http://user:s3cret@[::1"
+	broken.RemoteURL = pipeline.NewSecret("http://user:s3cret@[::1")
 	check(broken.Validate())
+}
+
+// A receiver that refuses a request may repeat it, to the last header.
+func TestRepeatedSecrets(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(file, []byte("s3cret-of-a-file\n"), 0o600))
+	var status atomic.Int64
+	echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Location", "/elsewhere"+r.URL.Path)
+		w.WriteHeader(int(status.Load()))
+		_, _ = fmt.Fprintf(w, "you sent %s with %q, that is %v and %v", r.RequestURI, r.URL.RawQuery, r.URL.Query(), r.Header)
+	}))
+	defer echo.Close()
+	for name, authentication := range map[string]Authentication{
+		"basic":  {PlainText: PlainText{"flinktail", pipeline.NewSecret("s3cret")}},
+		"bearer": {BearerToken: pipeline.NewSecret("s3cret")},
+		"file":   {BearerTokenFile: file},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, c := started(t, echo.URL+"/hooks/s3cret-of-a-path?key=s3cret%20in%20URL", func(f *Flusher) {
+				f.Headers, f.Query = secrets("X-Api-Key", "Key s3cret", "X-Plain", "s3cret"), secrets("token", "s3cret & more")
+				f.Authentication = authentication
+			})
+			for _, code := range []int{302, 400, 401, 422, 429, 503} {
+				status.Store(int64(code))
+				for _, err := range []error{flush(f, numbered(t, 1, 1)), f.Connect(t.Context())} {
+					if err == nil {
+						continue // Connect, of an empty batch that is refused
+					}
+					if code == 401 {
+						require.ErrorContains(t, err, "you sent /***")
+					}
+					for _, secret := range []string{"s3cret", base64.StdEncoding.EncodeToString([]byte("flinktail:s3cret"))} {
+						require.NotContains(t, err.Error()+c.Logs(), secret, "%d", code)
+					}
+				}
+			}
+		})
+	}
 }
 
 func TestTimeout(t *testing.T) {
@@ -265,9 +305,9 @@ func TestRedirects(t *testing.T) {
 	}))
 	defer front.Close()
 	options := func(f *Flusher) {
-		f.Headers = map[string]string{"X-Api-Key": "s3cret"}
-		f.Query = map[string]string{"key": "s3cret"}
-		f.Authentication.BearerToken = "s3cret"
+		f.Headers = secrets("X-Api-Key", "s3cret")
+		f.Query = secrets("key", "s3cret")
+		f.Authentication.BearerToken = pipeline.NewSecret("s3cret")
 	}
 	off := mustStart(t, front.URL+"/start", options)
 	on := mustStart(t, front.URL+"/start", options, func(f *Flusher) { f.FollowRedirects = true })
@@ -363,20 +403,20 @@ func TestConnect(t *testing.T) {
 	for _, test := range []struct {
 		status  int
 		format  string
-		headers map[string]string
+		headers map[string]pipeline.Secret
 		verdict string
 	}{
 		{status: 200, verdict: "delivered"},
 		{status: 400, verdict: "delivered"}, // it does not like empty batches
 		{status: 401, verdict: "blocked"}, {status: 403, verdict: "blocked"}, {status: 404, verdict: "blocked"}, {status: 302, verdict: "blocked"},
 		{status: 503, verdict: "retry"}, {status: 429, verdict: "retry"},
-		{status: 401, headers: map[string]string{"X-Tenant": "%{cluster}"}, verdict: "delivered"}, // perhaps for want of the tenant
+		{status: 401, headers: secrets("X-Tenant", "%{cluster}"), verdict: "delivered"}, // perhaps for want of the tenant
 		{status: 405, format: FormatTemplate, verdict: "delivered"}, {status: 501, format: FormatTemplate, verdict: "delivered"}, {status: 403, format: FormatTemplate, verdict: "delivered"},
 		{status: 401, format: FormatTemplate, verdict: "blocked"}, {status: 503, format: FormatTemplate, verdict: "retry"},
 	} {
 		f := New()
-		f.RemoteURL, f.Headers = r.url(), test.headers
-		f.Authentication.BearerToken = "t0ken"
+		f.RemoteURL, f.Headers = pipeline.NewSecret(r.url()), test.headers
+		f.Authentication.BearerToken = pipeline.NewSecret("t0ken")
 		if test.format != "" {
 			f.Format, f.Template = test.format, "{{json .event_id}}"
 		}
@@ -391,14 +431,14 @@ func TestConnect(t *testing.T) {
 	for _, format := range splitting {
 		for _, compression := range []string{CompressionNone, CompressionGzip, CompressionZstd} {
 			f := New()
-			f.RemoteURL, f.Format, f.Compression = r.url(), format, compression
+			f.RemoteURL, f.Format, f.Compression = pipeline.NewSecret(r.url()), format, compression
 			r.answer(reply{status: 200})
 			require.NoError(t, f.Connect(t.Context()), "%s %s", format, compression)
 		}
 	}
 	r.down()
 	f := New()
-	f.RemoteURL = r.url()
+	f.RemoteURL = pipeline.NewSecret(r.url())
 	require.Equal(t, "retry", verdictOf(f.Connect(t.Context())))
 }
 
@@ -407,34 +447,34 @@ func TestValidate(t *testing.T) {
 		option, reason string
 		spoil          func(f *Flusher)
 	}{
-		{"RemoteURL", "is missing", func(f *Flusher) { f.RemoteURL = "" }},
-		{"RemoteURL", "is no URL", func(f *Flusher) { f.RemoteURL = "http://%{cluster}/" }},
-		{"RemoteURL", "must begin with http", func(f *Flusher) { f.RemoteURL = "collector:8080/x" }},
-		{"RemoteURL", "names no host", func(f *Flusher) { f.RemoteURL = "http:///x" }},
-		{"RemoteURL", "holds a user", func(f *Flusher) { f.RemoteURL = "http://a:b@host/" }},
+		{"RemoteURL", "is missing", func(f *Flusher) { f.RemoteURL = pipeline.NewSecret("") }},
+		{"RemoteURL", "is no URL", func(f *Flusher) { f.RemoteURL = pipeline.NewSecret("http://%{cluster}/") }},
+		{"RemoteURL", "must begin with http", func(f *Flusher) { f.RemoteURL = pipeline.NewSecret("collector:8080/x") }},
+		{"RemoteURL", "names no host", func(f *Flusher) { f.RemoteURL = pipeline.NewSecret("http:///x") }},
+		{"RemoteURL", "holds a user", func(f *Flusher) { f.RemoteURL = pipeline.NewSecret("http://a:b@host/") }},
 		{"Format", `"xml" is none of`, func(f *Flusher) { f.Format = "xml" }},
 		{"Timeout", "more than 0s", func(f *Flusher) { f.Timeout = 0 }},
-		{"Headers.X:Y", "no name of a header", func(f *Flusher) { f.Headers = map[string]string{"X:Y": "z"} }},
-		{"Headers.X-Y", "line feed", func(f *Flusher) { f.Headers = map[string]string{"X-Y": "a\nb"} }},
-		{"Headers.X-Y", "without its }", func(f *Flusher) { f.Headers = map[string]string{"X-Y": "%{a"} }},
-		{"Headers.content-encoding", "set Compression", func(f *Flusher) { f.Headers = map[string]string{"content-encoding": "br"} }},
-		{"Query.day", "no part of a date", func(f *Flusher) { f.Query = map[string]string{"day": "%{+q}"} }},
+		{"Headers.X:Y", "no name of a header", func(f *Flusher) { f.Headers = secrets("X:Y", "z") }},
+		{"Headers.X-Y", "line feed", func(f *Flusher) { f.Headers = secrets("X-Y", "a\nb") }},
+		{"Headers.X-Y", "without its }", func(f *Flusher) { f.Headers = secrets("X-Y", "%{a") }},
+		{"Headers.content-encoding", "set Compression", func(f *Flusher) { f.Headers = secrets("content-encoding", "br") }},
+		{"Query.day", "no part of a date", func(f *Flusher) { f.Query = secrets("day", "%{+q}") }},
 		{"Template", "is missing", func(f *Flusher) { f.Format = FormatTemplate }},
 		{"Template", "has no effect", func(f *Flusher) { f.Template = "x" }},
 		{"Template", `1: function "jsn" not defined`, func(f *Flusher) { f.Format, f.Template = FormatTemplate, "{{jsn .message}}" }},
 		{"Authentication", "choose one", func(f *Flusher) {
-			f.Authentication.BearerToken, f.Authentication.PlainText.Username = "a", "b"
+			f.Authentication.BearerToken, f.Authentication.PlainText.Username = pipeline.NewSecret("a"), "b"
 		}},
 		{"Headers.AUTHORIZATION", "remove one", func(f *Flusher) {
-			f.Headers, f.Authentication.BearerToken = map[string]string{"AUTHORIZATION": "x"}, "y"
+			f.Headers, f.Authentication.BearerToken = secrets("AUTHORIZATION", "x"), pipeline.NewSecret("y")
 		}},
 		{"Authentication.PlainText.Username", "colon", func(f *Flusher) { f.Authentication.PlainText.Username = "a:b" }},
-		{"Authentication.BearerToken", "line feed", func(f *Flusher) { f.Authentication.BearerToken = "a\n" }},
+		{"Authentication.BearerToken", "line feed", func(f *Flusher) { f.Authentication.BearerToken = pipeline.NewSecret("a\n") }},
 		{"Authentication.TLS.Enabled", "has no effect with http", func(f *Flusher) { f.Authentication.TLS.Enabled = true }},
 		{"Authentication.TLS.KeyFile", "is missing", func(f *Flusher) { f.Authentication.TLS.CertFile = "x" }},
 	} {
 		f := New()
-		f.RemoteURL = "http://collector.example.com/v1/events"
+		f.RemoteURL = pipeline.NewSecret("http://collector.example.com/v1/events")
 		require.NoError(t, f.Validate())
 		test.spoil(f)
 		err := f.Validate()

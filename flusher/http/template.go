@@ -47,8 +47,8 @@ func (b *batch) execute(i int) ([]byte, error) {
 	switch {
 	case len(bytes.TrimSpace(body)) == 0:
 		return nil, errEmpty
-	case b.endpoint.wantsJSON && !json.Valid(body):
-		return nil, fmt.Errorf("the template makes no JSON of this event, but %s; write {{json .field}} without quotes around it", quoteStart(body))
+	case b.endpoint.wantsJSON && !json.Valid(body): // it is not shown: the template may hold a key
+		return nil, fmt.Errorf("the template makes no JSON of this event%s; write {{json .field}} without quotes around it", whereNoJSON(body))
 	}
 	return b.packer.pack(body), nil
 }
@@ -65,12 +65,13 @@ func (b *batch) setFields(g *protocol.LogGroup, log *protocol.Log) {
 	b.fields[flink.FieldEventTime] = string(protocol.AppendTime(nil, log.GetTime(), log.GetTimeNs()))
 }
 
-func quoteStart(text []byte) string {
-	const enough = 100
-	if len(text) > enough {
-		return fmt.Sprintf("%q…", text[:enough])
+// whereNoJSON says what is wrong with a body that is no JSON.
+func whereNoJSON(body []byte) string {
+	var syntax *json.SyntaxError
+	if err := json.Unmarshal(body, new(any)); errors.As(err, &syntax) {
+		return fmt.Sprintf(", at its byte %d: %v", syntax.Offset, syntax)
 	}
-	return fmt.Sprintf("%q", text)
+	return ""
 }
 
 // toJSON renders a value as JSON, on one line, fit for a body and not for a web page: "<" stays.

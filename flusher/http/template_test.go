@@ -50,7 +50,7 @@ func TestTemplate(t *testing.T) {
 func TestTemplateOfOtherTypes(t *testing.T) {
 	r := newReceiver(t)
 	f, _ := started(t, r.url(), withTemplate("{{.event_id}} is no JSON"), func(f *Flusher) {
-		f.Headers = map[string]string{"content-type": "text/plain", "Idempotency-Key": "%{event_id}"}
+		f.Headers = secrets("content-type", "text/plain", "Idempotency-Key", "%{event_id}")
 		f.Method, f.Compression = http.MethodPut, CompressionGzip
 	})
 	require.NoError(t, flush(f, numbered(t, 1, 2)))
@@ -75,7 +75,7 @@ func TestTemplateFailures(t *testing.T) {
 	require.ErrorAs(t, err, &partial)
 	require.ErrorContains(t, partial.Failures[0].Err, "makes nothing")
 	require.ErrorContains(t, partial.Failures[1].Err, "out of range")
-	require.ErrorContains(t, partial.Failures[2].Err, `makes no JSON of this event, but "{\"a\": \"\"\"}"`)
+	require.ErrorContains(t, partial.Failures[2].Err, `makes no JSON of this event, at its byte 9: invalid character '"' after object key:value pair`)
 	require.Len(t, r.seen(), 2)
 	require.Equal(t, `"5"`, r.seen()[1].body)
 }

@@ -183,7 +183,7 @@ func TestCertificateIsForOneHost(t *testing.T) {
 
 func TestTLSFilesAreRead(t *testing.T) {
 	f := New()
-	f.RemoteURL = "https://127.0.0.1:1"
+	f.RemoteURL = pipeline.NewSecret("https://127.0.0.1:1")
 	f.Authentication.TLS.Enabled = true
 	f.Authentication.TLS.CAFile = "testdata/none.pem"
 	require.NoError(t, f.Validate(), "no I/O")

@@ -2,7 +2,6 @@ package httpflusher
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -58,9 +57,9 @@ func (f *Flusher) newClient() (*http.Client, error) {
 func (a *Authentication) authorization() string {
 	switch {
 	case a.PlainText != PlainText{}:
-		return "Basic " + base64.StdEncoding.EncodeToString([]byte(a.PlainText.Username+":"+a.PlainText.Password))
-	case a.BearerToken != "":
-		return "Bearer " + a.BearerToken
+		return client.Basic(a.PlainText.Username, a.PlainText.Password)
+	case !a.BearerToken.IsZero():
+		return "Bearer " + a.BearerToken.Reveal()
 	}
 	return ""
 }

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/IBM/sarama"
 	"github.com/xdg-go/scram"
@@ -23,20 +23,20 @@ type Authentication struct {
 
 // PlainText is SASL with the mechanism PLAIN.
 type PlainText struct {
-	Username string `jsonschema_description:"user"`
-	Password string `jsonschema_description:"password"`
+	Username string          `jsonschema_description:"user"`
+	Password pipeline.Secret `jsonschema_description:"password"`
 }
 
 // SASL is Kafka's authentication.
 type SASL struct {
-	SaslMechanism string   `jsonschema:"enum=PLAIN,enum=SCRAM-SHA-256,enum=SCRAM-SHA-512,enum=OAUTHBEARER" jsonschema_description:"the mechanism; PLAIN when only a user is given"`
-	Username      string   `jsonschema_description:"user, for PLAIN and SCRAM"`
-	Password      string   `jsonschema_description:"password, for PLAIN and SCRAM"`
-	TokenFile     string   `jsonschema_description:"OAUTHBEARER: file with the token, read for every connection"`
-	TokenURL      string   `jsonschema_description:"OAUTHBEARER: where to get tokens, with the grant client_credentials of OAuth 2.0"`
-	ClientID      string   `jsonschema_description:"OAUTHBEARER: client id for TokenURL"`
-	ClientSecret  string   `jsonschema_description:"OAUTHBEARER: client secret for TokenURL"`
-	Scopes        []string `jsonschema_description:"OAUTHBEARER: scopes to ask TokenURL for"`
+	SaslMechanism string          `jsonschema:"enum=PLAIN,enum=SCRAM-SHA-256,enum=SCRAM-SHA-512,enum=OAUTHBEARER" jsonschema_description:"the mechanism; PLAIN when only a user is given"`
+	Username      string          `jsonschema_description:"user, for PLAIN and SCRAM"`
+	Password      pipeline.Secret `jsonschema_description:"password, for PLAIN and SCRAM"`
+	TokenFile     string          `jsonschema_description:"OAUTHBEARER: file with the token, read for every connection"`
+	TokenURL      string          `jsonschema_description:"OAUTHBEARER: where to get tokens, with the grant client_credentials of OAuth 2.0"`
+	ClientID      string          `jsonschema_description:"OAUTHBEARER: client id for TokenURL"`
+	ClientSecret  pipeline.Secret `jsonschema_description:"OAUTHBEARER: client secret for TokenURL"`
+	Scopes        []string        `jsonschema_description:"OAUTHBEARER: scopes to ask TokenURL for"`
 }
 
 func (a *Authentication) validate() error {
@@ -46,31 +46,31 @@ func (a *Authentication) validate() error {
 	}
 	plain, sasl := a.PlainText, a.SASL
 	switch {
-	case plain.Username != "" && plain.Password == "":
+	case plain.Username != "" && plain.Password.IsZero():
 		complain("PlainText.Password", "is missing")
-	case plain.Username == "" && plain.Password != "":
+	case plain.Username == "" && !plain.Password.IsZero():
 		complain("PlainText.Username", "is missing")
 	case plain.Username != "" && sasl.mechanism() != "":
 		complain("PlainText", "is the same as SASL with the mechanism PLAIN; remove one of them")
 	}
-	oauth := sasl.TokenFile != "" || sasl.TokenURL != "" || sasl.ClientID != "" || sasl.ClientSecret != "" || len(sasl.Scopes) > 0
+	oauth := sasl.TokenFile != "" || sasl.TokenURL != "" || sasl.ClientID != "" || !sasl.ClientSecret.IsZero() || len(sasl.Scopes) > 0
 	switch sasl.mechanism() {
 	case sarama.SASLTypeOAuth:
 		switch {
 		case (sasl.TokenFile == "") == (sasl.TokenURL == ""):
 			complain("SASL.TokenFile", "OAUTHBEARER needs either TokenFile or TokenURL")
-		case sasl.TokenURL != "" && (sasl.ClientID == "" || sasl.ClientSecret == ""):
+		case sasl.TokenURL != "" && (sasl.ClientID == "" || sasl.ClientSecret.IsZero()):
 			complain("SASL.ClientID", "TokenURL needs ClientID and ClientSecret")
-		case sasl.TokenURL != "" && !strings.HasPrefix(sasl.TokenURL, "https://") && !strings.HasPrefix(sasl.TokenURL, "http://"):
-			complain("SASL.TokenURL", "must begin with https:// or http://")
-		case sasl.TokenFile != "" && (sasl.ClientID != "" || sasl.ClientSecret != "" || len(sasl.Scopes) > 0):
+		case sasl.TokenURL != "" && checkTokenURL(sasl.TokenURL) != "":
+			complain("SASL.TokenURL", checkTokenURL(sasl.TokenURL))
+		case sasl.TokenFile != "" && (sasl.ClientID != "" || !sasl.ClientSecret.IsZero() || len(sasl.Scopes) > 0):
 			complain("SASL.TokenFile", "needs no ClientID, ClientSecret and Scopes")
 		}
-		if sasl.Username != "" || sasl.Password != "" {
+		if sasl.Username != "" || !sasl.Password.IsZero() {
 			complain("SASL.Username", "OAUTHBEARER has neither user nor password")
 		}
 	case "":
-		if sasl.Password != "" {
+		if !sasl.Password.IsZero() {
 			complain("SASL.Username", "is missing")
 		}
 		if oauth {
@@ -80,7 +80,7 @@ func (a *Authentication) validate() error {
 		if sasl.Username == "" {
 			complain("SASL.Username", "is missing")
 		}
-		if sasl.Password == "" {
+		if sasl.Password.IsZero() {
 			complain("SASL.Password", "is missing")
 		}
 		if oauth {
@@ -88,6 +88,18 @@ func (a *Authentication) validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkTokenURL says what is wrong with a TokenURL, and does not quote it: it may hold a password.
+func checkTokenURL(text string) string {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		return "must begin with https:// or http://, and name a host"
+	case u.User != nil:
+		return "holds a user; write ClientID and ClientSecret, which are kept out of logs"
+	}
+	return ""
 }
 
 func (s *SASL) mechanism() string {
@@ -130,7 +142,7 @@ func (a *Authentication) apply(config *sarama.Config) error {
 	}
 	sasl := &config.Net.SASL
 	sasl.Enable, sasl.Mechanism = true, sarama.SASLMechanism(mechanism)
-	sasl.User, sasl.Password = s.Username, s.Password
+	sasl.User, sasl.Password = s.Username, s.Password.Reveal()
 	switch mechanism {
 	case sarama.SASLTypeSCRAMSHA256:
 		sasl.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &conversation{hash: scram.SHA256} }

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flinktail/flinktail/flusher/internal/client"
+	"github.com/flinktail/flinktail/pipeline"
 	"github.com/flinktail/flinktail/test/servers"
 )
 
@@ -72,7 +73,7 @@ func TestLogin(t *testing.T) {
 	sasl := func(mechanism, user, password string) func(*Flusher) {
 		return func(f *Flusher) {
 			f.Brokers = []string{k.SASLPlaintext}
-			f.Authentication.SASL = SASL{SaslMechanism: mechanism, Username: user, Password: password}
+			f.Authentication.SASL = SASL{SaslMechanism: mechanism, Username: user, Password: pipeline.NewSecret(password)}
 		}
 	}
 	oauth := func(change func(s *SASL)) func(*Flusher) {
@@ -84,7 +85,7 @@ func TestLogin(t *testing.T) {
 	}
 	tokenURL := func(secret string) func(s *SASL) {
 		return func(s *SASL) {
-			s.TokenURL, s.ClientID, s.ClientSecret, s.Scopes = issuer.URL, "carol", secret, []string{"kafka", "write"}
+			s.TokenURL, s.ClientID, s.ClientSecret, s.Scopes = issuer.URL, "carol", pipeline.NewSecret(secret), []string{"kafka", "write"}
 		}
 	}
 	for name, test := range map[string]struct {
@@ -97,7 +98,7 @@ func TestLogin(t *testing.T) {
 		"SCRAM-SHA-512": {choose: sasl("SCRAM-SHA-512", "bob", "bob-secret")},
 		"PlainText": {choose: func(f *Flusher) {
 			f.Brokers = []string{k.SASLPlaintext}
-			f.Authentication.PlainText = PlainText{"alice", "alice-secret"}
+			f.Authentication.PlainText = PlainText{"alice", pipeline.NewSecret("alice-secret")}
 		}},
 		"token in a file":        {choose: oauth(func(s *SASL) { s.TokenFile = tokenFile })},
 		"token from a server":    {choose: oauth(tokenURL("carol-secret"))},
@@ -161,7 +162,7 @@ func TestMissingRights(t *testing.T) {
 	topic := k.newTopic(t, 1)
 	f := started(t, k.flusher(topic, func(f *Flusher) {
 		f.Brokers = []string{k.SASLPlaintext}
-		f.Authentication.PlainText = PlainText{"alice", "alice-secret"}
+		f.Authentication.PlainText = PlainText{"alice", pipeline.NewSecret("alice-secret")}
 	}))
 	groups := numbered(t, 0, 5)
 	lacks := func(operation string) string {
@@ -184,7 +185,7 @@ func TestMissingRights(t *testing.T) {
 	// May it create a topic?
 	other := started(t, k.flusher(newTopicName(), func(f *Flusher) {
 		f.Brokers = []string{k.SASLPlaintext}
-		f.Authentication.PlainText = PlainText{"alice", "alice-secret"}
+		f.Authentication.PlainText = PlainText{"alice", pipeline.NewSecret("alice-secret")}
 		f.CreateTopics.Partitions = 1
 	}))
 	requireBlocked(t, other.Connect(t.Context()), `user "alice" lacks the ACL`)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"github.com/flinktail/flinktail/flusher/internal/client"
 	"github.com/flinktail/flinktail/pipeline"
 )
 
@@ -74,7 +75,7 @@ func (t *tokens) fetch() (token string, life time.Duration, err error) {
 		return "", 0, pipeline.Blocked(err)
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	request.SetBasicAuth(url.QueryEscape(t.options.ClientID), url.QueryEscape(t.options.ClientSecret))
+	request.SetBasicAuth(url.QueryEscape(t.options.ClientID), url.QueryEscape(t.options.ClientSecret.Reveal()))
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DisableKeepAlives = true // a token lasts longer than a connection
 	response, err := (&http.Client{Transport: transport}).Do(request)
@@ -91,9 +92,11 @@ func (t *tokens) fetch() (token string, life time.Duration, err error) {
 	case err != nil:
 		return "", 0, err
 	case response.StatusCode >= 500 || response.StatusCode == http.StatusTooManyRequests:
-		return "", 0, fmt.Errorf("status %s", response.Status)
+		return "", 0, fmt.Errorf("status %d", response.StatusCode)
 	case response.StatusCode != http.StatusOK:
-		return "", 0, pipeline.Blocked(fmt.Errorf("status %s: %.200q", response.Status, body))
+		secrets := append(client.InHeader(request.Header.Get("Authorization")), t.options.ClientSecret, pipeline.NewSecret(request.URL.RawQuery))
+		said := client.Conceal(string(body), secrets...)
+		return "", 0, pipeline.Blocked(fmt.Errorf("status %d: %.200q", response.StatusCode, said))
 	}
 	var answer struct {
 		AccessToken string `json:"access_token"`

@@ -6,6 +6,8 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/require"
+
+	"github.com/flinktail/flinktail/pipeline"
 )
 
 func newFlusher(choose ...func(*Flusher)) *Flusher {
@@ -44,15 +46,16 @@ func TestValidate(t *testing.T) {
 		"CreateTopics.ReplicationFactor: 0":                       func(f *Flusher) { f.CreateTopics.ReplicationFactor = 0 },
 		"Authentication.TLS.KeyFile: is missing":                  func(f *Flusher) { f.Authentication.TLS.CertFile = "c" },
 		"Authentication.PlainText.Password: is missing":           func(f *Flusher) { f.Authentication.PlainText.Username = "alice" },
-		"Authentication.PlainText.Username: is missing":           func(f *Flusher) { f.Authentication.PlainText.Password = "secret" },
-		"Authentication.PlainText: is the same as SASL":           withSASL(SASL{Username: "bob", Password: "p"}, PlainText{"alice", "p"}),
+		"Authentication.PlainText.Username: is missing":           func(f *Flusher) { f.Authentication.PlainText.Password = pipeline.NewSecret("secret") },
+		"Authentication.PlainText: is the same as SASL":           withSASL(SASL{Username: "bob", Password: pipeline.NewSecret("p")}, PlainText{"alice", pipeline.NewSecret("p")}),
 		"Authentication.SASL.Password: is missing":                withSASL(SASL{Username: "bob"}, PlainText{}),
-		"Authentication.SASL.Username: is missing":                withSASL(SASL{Password: "p"}, PlainText{}),
+		"Authentication.SASL.Username: is missing":                withSASL(SASL{Password: pipeline.NewSecret("p")}, PlainText{}),
 		"Authentication.SASL.SaslMechanism: is missing":           withSASL(SASL{TokenFile: "t"}, PlainText{}),
-		"Authentication.SASL.SaslMechanism: tokens":               withSASL(SASL{SaslMechanism: "PLAIN", Username: "bob", Password: "p", TokenFile: "t"}, PlainText{}),
+		"Authentication.SASL.SaslMechanism: tokens":               withSASL(SASL{SaslMechanism: "PLAIN", Username: "bob", Password: pipeline.NewSecret("p"), TokenFile: "t"}, PlainText{}),
 		"Authentication.SASL.TokenFile: OAUTHBEARER needs either": withSASL(SASL{SaslMechanism: sarama.SASLTypeOAuth}, PlainText{}),
 		"Authentication.SASL.ClientID: TokenURL needs":            withSASL(SASL{SaslMechanism: sarama.SASLTypeOAuth, TokenURL: "https://sso"}, PlainText{}),
-		"Authentication.SASL.TokenURL: must begin":                withSASL(SASL{SaslMechanism: sarama.SASLTypeOAuth, TokenURL: "sso", ClientID: "c", ClientSecret: "s"}, PlainText{}),
+		"Authentication.SASL.TokenURL: must begin":                withSASL(SASL{SaslMechanism: sarama.SASLTypeOAuth, TokenURL: "sso", ClientID: "c", ClientSecret: pipeline.NewSecret("s")}, PlainText{}),
+		"Authentication.SASL.TokenURL: holds a user":              withSASL(SASL{SaslMechanism: sarama.SASLTypeOAuth, TokenURL: "https://c:s@sso/", ClientID: "c", ClientSecret: pipeline.NewSecret("s")}, PlainText{}),
 		"Authentication.SASL.TokenFile: needs no":                 withSASL(SASL{SaslMechanism: sarama.SASLTypeOAuth, TokenFile: "t", ClientID: "c"}, PlainText{}),
 		"Authentication.SASL.Username: OAUTHBEARER has":           withSASL(SASL{SaslMechanism: sarama.SASLTypeOAuth, TokenFile: "t", Username: "bob"}, PlainText{}),
 	} {
