@@ -69,7 +69,8 @@ func (c *cluster) refusal(err error) error {
 		return err
 	case errors.Is(err, sarama.ErrSASLAuthenticationFailed):
 		c.tokens.forget()
-		return pipeline.Blocked(fmt.Errorf("%s is refused: %w", c.options.Authentication.identity(), err))
+		a := &c.options.Authentication
+		return pipeline.Blocked(fmt.Errorf("%s is refused: %s", a.identity(), client.Conceal(err.Error(), a.PlainText.Password, a.SASL.Password)))
 	case errors.Is(err, sarama.ErrIllegalSASLState):
 		return pipeline.Blocked(fmt.Errorf("%w (does this listener take SASL? check the port and Authentication)", err))
 	case client.Refused(err), errors.As(err, &code) && judge(code) == blocked:

@@ -70,6 +70,10 @@ func TestRefusal(t *testing.T) {
 	requireIsBlocked(t, err)
 	require.ErrorContains(t, err, `user "bob" is refused`)
 	require.ErrorContains(t, err, "no such user")
+
+	c.options.Authentication.SASL.Password = pipeline.NewSecret("s3cret")
+	err = c.refusal(sarama.Wrap(sarama.ErrSASLAuthenticationFailed, errors.New("bob with s3cret: no such user")))
+	require.ErrorContains(t, err, "bob with ***: no such user")
 }
 
 func requireIsBlocked(t *testing.T, err error) {
