@@ -5,6 +5,7 @@ SHELL := bash
 
 LISTENER := listener/target/flinktail-status-listener.jar listener/target/flinktail-failure-enricher.jar
 FUZZTIME ?= 1m
+VULNDB ?= https://vuln.go.dev
 
 .PHONY: help
 help: ## this list
@@ -34,11 +35,24 @@ e2e: build deps listener ## end-to-end tests on real servers
 	go test -tags e2e -timeout 30m -p 1 -v ./test/e2e/... ./flusher/elasticsearch ./flusher/kafka
 
 .PHONY: lint
-lint: bin/golangci-lint ## golangci-lint, formatting, import rules
+lint: bin/golangci-lint ## golangci-lint, formatting, import rules, licences of what is compiled in
 	bin/golangci-lint run
+	cd tools && go run ./licences
 
 bin/golangci-lint: tools/go.sum
 	cd tools && go build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+# govulncheck ends with 3 when it finds something, and with 1 for every trouble of its own.
+.PHONY: vulncheck
+vulncheck: bin/govulncheck ## known vulnerabilities, where VULNDB (https://vuln.go.dev) can be reached
+	@code=0; said=$$(bin/govulncheck -db $(VULNDB) ./... 2>&1) || code=$$?; \
+	if [[ $$code == 1 && $$said == *'fetching vulnerabilities:'* ]]; then \
+	  echo "vulncheck: nothing was checked: $(VULNDB) cannot be reached; VULNDB names another, such as file:///a/copy"; exit 0; \
+	fi; \
+	echo "$$said"; exit $$code
+
+bin/govulncheck: tools/go.sum
+	cd tools && go build -o ../$@ golang.org/x/vuln/cmd/govulncheck
 
 .PHONY: bench
 bench: build ## benchmarks, and the figures of docs/benchmarks.md
