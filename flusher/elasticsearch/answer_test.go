@@ -1,8 +1,10 @@
 package elasticsearch
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"testing"
@@ -60,6 +62,30 @@ func TestReadMalformedAnswer(t *testing.T) {
 	} {
 		require.ErrorIs(t, r.read([]byte(answer), 2), errMalformed, answer)
 	}
+}
+
+// Whatever a server answers: results are those of the documents or malformed, and an error is short.
+func FuzzAnswers(f *testing.F) {
+	f.Add(200, "", []byte(`{"errors":true,"items":[{"create":{"status":201}},{"create":{"status":400,"error":{"type":"t","reason":"r"}}}]}`))
+	f.Add(401, "nginx", []byte(`{"error":{"type":"security_exception","reason":"r","caused_by":{"reason":"q"}}}`))
+	f.Add(302, "", []byte(`{"error":"no handler"}`))
+	f.Add(200, "", []byte(`{"index_templates":[{"index_template":{"version":2,"data_stream":{}}}]}`))
+	f.Fuzz(func(t *testing.T, status int, from string, body []byte) {
+		var r results
+		if r.read(body, 2) == nil {
+			require.Len(t, r.Items, 2)
+			for i := range r.Items {
+				require.True(t, r.Items[i].Create.Status >= 100 && r.Items[i].Create.Status <= 999)
+				require.LessOrEqual(t, len(cmp.Or(r.Items[i].Create.Error, &fault{}).String()), maxFault+len("…"))
+			}
+		}
+		_, _, _ = readTemplate(body)
+		for _, header := range []http.Header{{"Server": {from}, "Location": {from}}, {productHeader: {"Elasticsearch"}, "Retry-After": {from}}} {
+			err := refused(&answer{status, header, body, nil})
+			require.Error(t, err)
+			require.LessOrEqual(t, len(err.Error()), maxFault+2*len(from)+200)
+		}
+	})
 }
 
 func TestFault(t *testing.T) {

@@ -103,7 +103,7 @@ func (a answer) redirect(e *endpoint) string {
 		return ", not followed"
 	}
 	to = e.url.ResolveReference(to)
-	place := to.Scheme + "://" + to.Host
+	place := a.conceal(to.Scheme + "://" + to.Host)
 	if to.Path == e.url.Path {
 		return " to the same path at " + place + hint
 	}

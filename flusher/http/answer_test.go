@@ -3,6 +3,7 @@ package httpflusher
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -106,6 +107,36 @@ func TestPlainHTTPToHTTPSIsBlocked(t *testing.T) {
 	err := flush(f, numbered(t, 1, 3))
 	require.Equal(t, "blocked", verdictOf(err))
 	require.ErrorContains(t, err, "write https in RemoteURL")
+}
+
+// Whatever a receiver answers: only 2xx is a delivery, and what is said of the rest fits a line of a log and holds no secret.
+func FuzzAnswer(f *testing.F) {
+	f.Add(200, "", "", "application/json", []byte(`{"accepted":1,"rejected":[{"line":2,"reason":"line_too_long"}]}`))
+	f.Add(307, "https://other.example.com/s3cret-token?x", "", "", []byte(nil))
+	f.Add(302, "//[::1", "", "text/html; charset=", []byte("<!DOCTYPE html>"))
+	f.Add(429, "", "7", "", []byte("you sent s3cret-token\r\n"))
+	f.Add(503, "", "Fri, 02 Jan 2026 00:00:00 GMT", "text/plain", []byte("\xff\x00é"))
+	flusher, _ := started(f, "http://127.0.0.1:1/v1/events", func(f *Flusher) { f.Headers = secrets("X-Api-Key", "s3cret-token") })
+	flusher.log = slog.New(slog.DiscardHandler)
+	e := flusher.endpoint
+	f.Fuzz(func(t *testing.T, status int, location, retryAfter, contentType string, text []byte) {
+		a := answer{method: http.MethodPost, status: status, text: text, secrets: e.secrets, header: http.Header{
+			"Location": {location}, "Retry-After": {retryAfter}, "Content-Type": {contentType},
+		}}
+		flusher.noteRejects(a)
+		err := a.verdict(e)
+		require.Equal(t, status >= 200 && status <= 299, err == nil)
+		if err == nil {
+			return
+		}
+		require.Less(t, len(err.Error()), 512+4*len(location))
+		require.NotContains(t, err.Error(), "s3cret-token")
+		require.False(t, strings.ContainsFunc(err.Error(), isControl), "%q", err)
+		var throttle *pipeline.ThrottleError
+		if errors.As(err, &throttle) {
+			require.Positive(t, throttle.After)
+		}
+	})
 }
 
 // What another flinktail has put into its dead letters is delivered, and a person is told.

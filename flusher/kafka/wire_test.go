@@ -59,7 +59,8 @@ func TestBatchFormat(t *testing.T) {
 	require.Equal(t, map[string]string{"event_id": "2", "origin": "x"}, headersOf(two))
 }
 
-func TestAnswers(t *testing.T) {
+// soundAnswers is the answer to a produce request of version 8: two topics, three partitions, two records at fault.
+func soundAnswers(t testing.TB) []byte {
 	data, err := hex.DecodeString(strings.Join(strings.Fields(`
 		00000002
 			0001 61  00000002
@@ -71,6 +72,11 @@ func TestAnswers(t *testing.T) {
 				00000001 0007 ffffffffffffffff ffffffffffffffff 0000000000000000  00000000  ffff
 		000005dc`), ""))
 	require.NoError(t, err)
+	return data
+}
+
+func TestAnswers(t *testing.T) {
+	data := soundAnswers(t)
 	answers, throttle, err := readAnswers(data, 8)
 	require.NoError(t, err)
 	require.Equal(t, 1500*time.Millisecond, throttle)
@@ -93,7 +99,15 @@ func TestAnswers(t *testing.T) {
 
 func FuzzAnswers(f *testing.F) {
 	f.Add([]byte("\x7f\xff\xff\xff\x00\x01a\x7f\xff\xff\xff"), int16(8))
-	f.Fuzz(func(_ *testing.T, data []byte, version int16) { _, _, _ = readAnswers(data, version) })
+	f.Add(soundAnswers(f), int16(8))
+	f.Add(soundAnswers(f), int16(3))
+	f.Fuzz(func(t *testing.T, data []byte, version int16) {
+		answers, _, err := readAnswers(data, version)
+		if err != nil {
+			require.ErrorIs(t, err, errMalformed)
+		}
+		require.LessOrEqual(t, len(answers), len(data))
+	})
 }
 
 func TestCompression(t *testing.T) {

@@ -518,68 +518,6 @@ func TestDecodeHardlyAllocates(t *testing.T) {
 	require.Less(t, allocs/events, 0.7) // the race detector empties pools
 }
 
-func FuzzDecode(f *testing.F) {
-	data, err := protocol.AppendGroupList(nil, []*protocol.LogGroup{queuetest.Group("x", 1, 2)})
-	require.NoError(f, err)
-	f.Add(data)
-	f.Fuzz(func(t *testing.T, data []byte) {
-		b := protocol.NewBuilder()
-		defer b.Release()
-		if !decode(b, data) {
-			return
-		}
-		want, err := protocol.UnmarshalGroupList(data)
-		require.NoError(t, err, "the generated code refuses what decode takes")
-		require.Len(t, b.Groups(), len(want))
-	})
-}
-
-// Whatever a segment holds: the queue opens, delivers, takes events and delivers those.
-func FuzzRecovery(f *testing.F) {
-	dir := f.TempDir()
-	q, err := Open(dir, Options{Cursors: []string{"a"}})
-	require.NoError(f, err)
-	for i := range 5 {
-		g := []*protocol.LogGroup{queuetest.Group("x", i)}
-		done := make(chan error)
-		q.Append(g, queuetest.Measure(g), queue.Size{}, func(err error) { done <- err })
-		require.NoError(f, <-done)
-	}
-	require.NoError(f, q.Stop())
-	name := segmentName(0)
-	data, err := os.ReadFile(filepath.Join(dir, name))
-	require.NoError(f, err)
-	f.Add(data, []byte{}, uint16(0))
-	f.Add(data[:len(data)-7], []byte(recordMarker), uint16(200))
-	f.Add(data, data[segmentHeaderSize:], uint16(0))
-	f.Fuzz(func(t *testing.T, closed, tail []byte, at uint16) {
-		dir := t.TempDir()
-		if version, _, ok := parseSegmentHeader(closed); ok && version > formatVersion {
-			return
-		}
-		if version, _, ok := parseSegmentHeader(tail); ok && version > formatVersion {
-			return
-		}
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), closed, 0o600))
-		require.NoError(t, os.WriteFile(filepath.Join(dir, segmentName(uint64(at))), tail, 0o600))
-		_, err := Inspect(dir)
-		require.NoError(t, err)
-		_, err = Verify(dir, func(Damage) {})
-		require.NoError(t, err)
-		q, err := Open(dir, Options{Cursors: []string{"a"}, files: unsyncedFiles{}})
-		require.NoError(t, err)
-		a, err := q.Cursor("a")
-		require.NoError(t, err)
-		backlog := a.Backlog()
-		defer time.AfterFunc(10*time.Second, func() { panic("it hangs") }).Stop()
-		put(t, q, 1000)
-		got, corrupt := drain(t, q, a)
-		require.Equal(t, ids(1000)[0], got[len(got)-1])
-		require.Equal(t, backlog+1, len(got)+corrupt)
-		require.NoError(t, q.Stop())
-	})
-}
-
 // unsyncedFiles are fast.
 type unsyncedFiles struct{ osFiles }
 
