@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -48,7 +49,7 @@ func FuzzRecovery(f *testing.F) {
 		intact := int(whole)
 		first := tail
 		if intact <= sound {
-			first = append(segment[:starts[intact]:starts[intact]], tail...)
+			first = slices.Concat(segment[:starts[intact]], tail)
 		} else {
 			intact = 0
 		}
