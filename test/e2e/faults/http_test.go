@@ -119,7 +119,7 @@ func TestHTTP(t *testing.T) {
 		t.Parallel()
 		dead := newHTTPServer(t)
 		dead.close()
-		oneGivesUp(t, newHTTPServer(t), dead, func() { dead.open(t, nil) }, nil)
+		oneGivesUp(t, newHTTPServer(t), dead, func() { dead.open(t, nil) }, object{"Queue": object{"Type": "memory"}})
 	})
 }
 
