@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/flinktail/flinktail/internal/queue/disk"
 	"github.com/flinktail/flinktail/internal/telemetry"
 	"github.com/flinktail/flinktail/pipeline"
 )
@@ -29,6 +30,9 @@ func (p *pipe) publish() (err error) {
 	total("appended_events_total", "events that were queued", func(in Ledger) int64 { return in.Appended })
 	m.gauge("flinktail_queue_bytes", "memory, or disk space, that queued events take", func() int64 { return int64(p.queue.Used().Bytes) })
 	m.gauge("flinktail_queue_events", "events in the queue", func() int64 { return int64(p.queue.Used().Events) })
+	if q, ok := p.queue.(*disk.Queue); ok {
+		m.total("flinktail_queue_syncs_total", "how often the queue on disk was synced, each time for all that had come", q.Syncs)
+	}
 	m.gauge("flinktail_queue_failing", "1 while the queue takes or gives no events", func() int64 { return one(p.queueErr() != nil) })
 	p.withdraw = m.withdraw
 	for _, f := range p.flushers {

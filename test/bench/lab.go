@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,9 @@ type lab struct {
 	binary string
 	corpus string
 	events int
+	queue  string // the type of flinktail's queue; in memory unless a case says otherwise, as in the programs that it is compared with
+
+	settled func() // waits until what was posted has arrived; nil: nobody needs to
 
 	kafka  *servers.Kafka // nil until a case needs it
 	topics int
@@ -144,12 +148,60 @@ func tailForward(perPost int, stalled, refused time.Duration) func(*lab) (result
 		}
 		defer s.close()
 		s.outage.stalled, s.outage.refused = stalled, refused
-		r, err := tailHTTP(perPost, map[string]any{"type": "flusher_http", "detail": map[string]any{"RemoteURL": "http://" + s.address}})(l)
+		l.settled = s.complete
+		defer func() { l.settled = nil }()
+		r, err := tailHTTP(perPost, toHTTP(s.address))(l)
 		if err != nil {
 			return r, err
 		}
 		return r, s.missing()
 	}
+}
+
+func toHTTP(address string) map[string]any {
+	return map[string]any{"type": "flusher_http", "detail": map[string]any{"RemoteURL": "http://" + address}}
+}
+
+// onDisk gives flinktail its queue on disk.
+func onDisk(measure func(*lab) (result, error)) func(*lab) (result, error) {
+	return func(l *lab) (result, error) {
+		l.queue = "disk"
+		defer func() { l.queue = "" }()
+		return measure(l)
+	}
+}
+
+// backlog fills the queue on disk with ten times the corpus, while the destination is down, and measures a start with that.
+func (l *lab) backlog() (result, error) {
+	return onDisk(func(l *lab) (result, error) {
+		nowhere, err := freeAddress()
+		if err != nil {
+			return result{}, err
+		}
+		input, err := freeAddress()
+		if err != nil {
+			return result{}, err
+		}
+		if err := l.config(map[string]any{"type": "input_http", "detail": map[string]any{"Address": input}}, toHTTP(nowhere)); err != nil {
+			return result{}, err
+		}
+		p, err := l.run(l.binary, "run", "-config", "bench.json", "-data-dir", "data", "--admin-address", "off")
+		if err != nil {
+			return result{}, err
+		}
+		for range 9 {
+			if _, err := load(l.ctx, input, l.corpus, l.events, 100, 8); err != nil {
+				return result{}, errors.Join(err, p.command.Process.Kill(), p.command.Wait())
+			}
+		}
+		filled, err := l.post(p, input, 100, os.Kill)
+		if err != nil {
+			return filled, err
+		}
+		started, err := l.ready()
+		started.idleMB = max(started.idleMB, filled.rssMB)
+		return started, err
+	})(l)
 }
 
 func toFile(sync string) map[string]any {
@@ -166,7 +218,11 @@ func (l *lab) config(input, flusher map[string]any) error {
 			return err
 		}
 	}
-	text, err := json.Marshal(map[string]any{"inputs": []any{input}, "flushers": []any{flusher}})
+	global := map[string]any{"Queue": map[string]any{"Type": cmp.Or(l.queue, "memory")}}
+	if l.queue == "disk" {
+		global["Queue"] = map[string]any{"Type": "disk", "MaxBytes": "16GiB"}
+	}
+	text, err := json.Marshal(map[string]any{"global": global, "inputs": []any{input}, "flushers": []any{flusher}})
 	if err != nil {
 		return err
 	}
@@ -211,7 +267,7 @@ func tailHTTP(perPost int, flusher map[string]any) func(*lab) (result, error) {
 		if err := l.config(map[string]any{"type": "input_http", "detail": map[string]any{"Address": address}}, flusher); err != nil {
 			return result{}, err
 		}
-		p, err := l.run(l.binary, "run", "-config", "bench.json", "-data-dir", "data", "--admin-address", "off")
+		p, err := l.run(l.binary, "run", "-config", "bench.json", "-data-dir", "data", "--admin-address", "127.0.0.1:0")
 		if err != nil {
 			return result{}, err
 		}
@@ -231,12 +287,36 @@ func (l *lab) post(p *process, address string, perPost int, end os.Signal) (resu
 		_ = p.command.Wait()
 		return result{}, fmt.Errorf("%w: %s", err, p.stderr.String())
 	}
+	if l.settled != nil {
+		l.settled()
+	}
+	syncs := 0.0
+	if text, err := os.ReadFile(filepath.Join(l.dir, "data", "admin.addr")); err == nil {
+		syncs = metric("http://"+strings.TrimSpace(string(text))+"/metrics", "flinktail_queue_syncs_total")
+	}
 	if err := p.command.Process.Signal(end); err != nil {
 		return result{}, err
 	}
 	r, err := p.end(l)
-	r.rate, r.p99 = loaded.rate, loaded.p99
+	r.rate, r.p99, r.syncs = loaded.rate, loaded.p99, syncs/float64(l.events)*1000
 	return r, err
+}
+
+// metric returns the sum of a metric, 0 when it cannot be read.
+func metric(url, name string) (sum float64) {
+	response, err := http.Get(url)
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, _ := io.ReadAll(response.Body)
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) == 2 && strings.HasPrefix(line, name) {
+			value, _ := strconv.ParseFloat(fields[1], 64)
+			sum += value
+		}
+	}
+	return sum
 }
 
 // start measures the time from exec to ready, and what the process then occupies.
@@ -245,11 +325,16 @@ func (l *lab) start() (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	admin, err := freeAddress()
-	if err != nil {
+	if err := l.config(map[string]any{"type": "input_http", "detail": map[string]any{"Address": input}}, toFile("batch")); err != nil {
 		return result{}, err
 	}
-	if err := l.config(map[string]any{"type": "input_http", "detail": map[string]any{"Address": input}}, toFile("batch")); err != nil {
+	return l.ready()
+}
+
+// ready starts flinktail with the configuration that is there, waits until it is ready, and ends it.
+func (l *lab) ready() (result, error) {
+	admin, err := freeAddress()
+	if err != nil {
 		return result{}, err
 	}
 	p, err := l.run(l.binary, "run", "-config", "bench.json", "-data-dir", "data", "--admin-address", admin)

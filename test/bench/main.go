@@ -25,7 +25,7 @@ func main() {
 	}
 	events := flag.Int("n", 1_000_000, "events")
 	runs := flag.Int("runs", 3, "runs of each program, in turn; the medians are printed")
-	cases := flag.String("cases", "A,B100,B1,B100-dropped,C,C-outage,De,Dk,Dk-loggroup,start", "which to measure")
+	cases := flag.String("cases", "A,B100,B1,B100-dropped,C,C-disk,C-outage,De,Dk,Dk-loggroup,start", "which to measure; there are A-synced, B100-synced and backlog, too")
 	binary := flag.String("flinktail", "bin/flinktail", "the binary to measure")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -54,10 +54,12 @@ var benchCases = []benchCase{
 	{"B1", "1.5 x floor", tenth, floorHTTP(1), tailHTTP(1, toFile("none"))},
 	{"B100-dropped", "1.5 x floor", all, floorHTTP(100), tailHTTP(100, toNowhere)},
 	{"C", "2.1 x floor, 60 MB", all, floorHTTP(100), tailForward(100, 0, 0)},
+	{"C-disk", "4 x floor, 0.3 x its events/s, 5 syncs per 1,000 events", all, floorHTTP(100), onDisk(tailForward(100, 0, 0))},
 	{"C-outage", "100 MB, nothing lost, nothing twice", all, floorHTTP(100), tailForward(100, 5*time.Second, 5*time.Second)},
 	{"De", "2.5 x floor, 60 MB", all, (*lab).floorFile, (*lab).tailElasticsearch},
 	{"Dk", "3 x floor, 60 MB", all, (*lab).floorFile, tailKafka("json")},
 	{"Dk-loggroup", "1.8 x floor, 60 MB", all, (*lab).floorFile, tailKafka("loggroup")},
+	{"backlog", "ready in 1 s, 100 MB, with 10 times the events in the queue on disk", all, nil, (*lab).backlog},
 	{"start", "ready in 100 ms, 30 MB idle", all, nil, (*lab).start},
 }
 
@@ -123,6 +125,7 @@ type result struct {
 	p99     float64 // milliseconds
 	readyMS float64
 	idleMB  float64
+	syncs   float64 // of the queue on disk, per 1,000 events
 }
 
 func median(rs []result, of func(result) float64) float64 {
@@ -147,7 +150,11 @@ func row(c benchCase, floors, tails []result) string {
 	http := "| |"
 	if tails[0].rate > 0 {
 		rate, p99 := func(r result) float64 { return r.rate / 1000 }, func(r result) float64 { return r.p99 }
-		http = fmt.Sprintf("%.0fk (floor %.0fk) | %.1f ms (floor %.1f ms) |", median(tails, rate), median(floors, rate), median(tails, p99), median(floors, p99))
+		syncs := ""
+		if n := median(tails, func(r result) float64 { return r.syncs }); n > 0 {
+			syncs = fmt.Sprintf(", %.2f syncs per 1,000", n)
+		}
+		http = fmt.Sprintf("%.0fk (floor %.0fk)%s | %.1f ms (floor %.1f ms) |", median(tails, rate), median(floors, rate), syncs, median(tails, p99), median(floors, p99))
 	}
 	return fmt.Sprintf("| %s | %.2f | %.2f | %.2f | %.0f MB | %s %s |", c.name, median(floors, cpu), median(tails, cpu),
 		median(ratios, cpu), median(tails, func(r result) float64 { return r.rssMB }), http, c.limit)

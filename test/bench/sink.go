@@ -53,6 +53,18 @@ func newSink(events int) (*sink, error) {
 
 func (s *sink) close() { _ = s.server.Close() }
 
+// complete waits until every event has come.
+func (s *sink) complete() {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		all := s.once == len(s.seen)
+		s.mu.Unlock()
+		if all {
+			return
+		}
+	}
+}
+
 // missing returns an error unless every event came, and only once.
 func (s *sink) missing() error {
 	s.mu.Lock()

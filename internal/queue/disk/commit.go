@@ -94,6 +94,7 @@ func (q *Queue) takePending() (batch []*pending) {
 // commit writes batch, as often as it takes. What cannot be written when the queue is closed is given back.
 func (q *Queue) commit(batch []*pending) {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		q.syncs.Add(1)
 		err := q.write(batch)
 		if err == nil {
 			q.committed(batch)

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/flinktail/flinktail/internal/queue"
@@ -79,6 +80,7 @@ type Queue struct {
 	running sync.WaitGroup
 
 	removing sync.Mutex // held by removeSegments
+	syncs    atomic.Int64
 
 	mu       sync.Mutex
 	gate     queue.Gate
@@ -355,6 +357,9 @@ func (q *Queue) Err() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Syncs returns how often appends were synced, for several each time.
+func (q *Queue) Syncs() int64 { return q.syncs.Load() }
 
 // Close ends every wait for room: see [queue.Queue]. An append that the disk does not take from then on fails.
 func (q *Queue) Close() {
