@@ -2,6 +2,7 @@ package disk
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,6 +23,16 @@ type Damage struct {
 
 func (d Damage) String() string {
 	return fmt.Sprintf("%s: %d bytes from %d on, %d events: %v", d.File, d.Bytes, d.Offset, d.Events, d.Err)
+}
+
+// lostPositions is the damage that a queue with events and no cursors has.
+func lostPositions() Damage {
+	return Damage{File: storeName(0), Err: errors.New("the cursors' positions are lost: everything is delivered again")}
+}
+
+// lostEvents is the damage that the oldest segments are gone before the cursor, which stands at event, has settled them.
+func lostEvents(cursor string, event, oldest uint64) Damage {
+	return Damage{File: segmentName(event), Events: int(oldest - event), Err: fmt.Errorf("%w that %s has not settled", errMissing, cursor)}
 }
 
 type damageKey struct {

@@ -195,6 +195,7 @@ func TestASecondProcessIsRefused(t *testing.T) {
 	_, stop := open(t, dir, Options{})
 	_, err := Open(dir, Options{})
 	require.ErrorIs(t, err, ErrInUse)
+	require.ErrorContains(t, err, fmt.Sprintf("another process uses it: process %d", os.Getpid()))
 	stop()
 	open(t, dir, Options{})
 }

@@ -14,7 +14,8 @@ func lockFile(path string) (*os.File, error) {
 		return nil, err
 	}
 	how := uint32(windows.LOCKFILE_EXCLUSIVE_LOCK | windows.LOCKFILE_FAIL_IMMEDIATELY)
-	err = windows.LockFileEx(windows.Handle(f.Fd()), how, 0, 1, 0, &windows.Overlapped{})
+	// What is locked cannot be read, and the file says who has locked it: so the lock is far behind the text.
+	err = windows.LockFileEx(windows.Handle(f.Fd()), how, 0, 1, 0, &windows.Overlapped{OffsetHigh: 1})
 	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
 		err = ErrInUse
 	}

@@ -86,7 +86,7 @@ func FuzzRecovery(f *testing.F) {
 		before := allocated()
 		_, err := Inspect(dir)
 		require.NoError(t, err)
-		_, err = Verify(dir, func(Damage) {})
+		_, err = Verify(dir, func(Damage) {}, func(int64, int64) {})
 		require.NoError(t, err)
 		q, err := Open(dir, Options{Cursors: []string{"a"}, files: unsyncedFiles{}})
 		require.NoError(t, err)

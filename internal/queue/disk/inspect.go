@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,16 +22,17 @@ type Report struct {
 // SegmentReport describes a file of events.
 type SegmentReport struct {
 	Name    string    `json:"name"`
-	Bytes   int64     `json:"bytes"`
+	First   uint64    `json:"first_event"` // its index: the first event ever appended is 0
 	Events  int       `json:"events"`
-	Created time.Time `json:"created"` // zero when the header is damaged
+	Bytes   int64     `json:"bytes"`
+	Created time.Time `json:"created,omitzero"` // zero when the header is damaged
 }
 
 // CursorReport describes how far a reader is.
 type CursorReport struct {
 	Name    string    `json:"name"`
-	Backlog int       `json:"backlog"` // events
-	Oldest  time.Time `json:"oldest"`  // when the oldest of them that can be read was appended; zero without one
+	Backlog int       `json:"backlog"`         // events
+	Oldest  time.Time `json:"oldest,omitzero"` // when the oldest of them that can be read was appended; zero without one
 }
 
 // Inspect reads the folder without changing it; the queue may be open. The error is [fs.ErrNotExist] without a folder, or ErrVersion.
@@ -45,7 +47,7 @@ func Inspect(dir string) (*Report, error) {
 	}
 	r := &Report{Segments: []SegmentReport{}, Cursors: []CursorReport{}, Damaged: []string{}}
 	for i, s := range segments {
-		r.Segments = append(r.Segments, SegmentReport{segmentName(s.first), s.end, int(next[i] - s.first), s.created})
+		r.Segments = append(r.Segments, SegmentReport{segmentName(s.first), s.first, int(next[i] - s.first), s.end, s.created})
 	}
 	if stored != nil {
 		for name, event := range stored.Cursors {
@@ -74,6 +76,9 @@ func survey(dir string) (segments []found, next []uint64, err error) {
 			continue
 		}
 		f, err := os.Open(filepath.Join(dir, segmentName(segments[i].first)))
+		if errors.Is(err, fs.ErrNotExist) {
+			return segments[:i], next, nil // removed meanwhile
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -127,33 +132,86 @@ func firstRecord(dir string, s found, last, event uint64) *record {
 	}
 }
 
-// Verify reads everything in the folder and calls damaged for what cannot be read. It returns how many events can. What a crash left behind
-// the last event is not damage. Nothing is changed; the queue should not be open, for it may remove what is being read.
-func Verify(dir string, damaged func(Damage)) (events int, err error) {
-	segments, next, err := survey(dir)
-	if err != nil {
-		return 0, fmt.Errorf("verify queue: %w", err)
-	}
-	for i, s := range segments {
-		n, err := verifySegment(dir, s, next[i], damaged)
-		if err != nil {
-			return events, fmt.Errorf("verify queue: %w", err)
-		}
-		events += n
-	}
-	return events, nil
+// Verified says what Verify has read.
+type Verified struct {
+	Segments int
+	Events   int // that can be read
 }
 
-func verifySegment(dir string, s found, last uint64, damaged func(Damage)) (events int, err error) {
-	name := segmentName(s.first)
-	if s.version == 0 && last > s.first {
-		damaged(Damage{File: name, Bytes: segmentHeaderSize, Err: errSegmentHeader})
+// Verify reads everything in the folder and calls damaged for what cannot be read, and progress now and then. What a crash left behind the
+// last event is not damage. Nothing is changed; the queue may be open: what is removed meanwhile is left out.
+func Verify(dir string, damaged func(Damage), progress func(read, total int64)) (v Verified, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("verify queue: %w", err)
+		}
+	}()
+	before, _, err := readPositions(dir)
+	if err != nil {
+		return v, err
 	}
+	segments, next, err := survey(dir)
+	if err != nil {
+		return v, err
+	}
+	after, _, err := readPositions(dir)
+	if err != nil {
+		return v, err
+	}
+	verifyPositions(segments, before, after, damaged)
+	var read, total int64
+	for _, s := range segments {
+		total += s.end
+	}
+	for i, s := range segments {
+		n, err := verifySegment(dir, s, next[i], damaged, func(offset int64) { progress(read+offset, total) })
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return v, err
+		}
+		v.Segments++
+		v.Events += n
+		read += s.end
+	}
+	return v, nil
+}
+
+// verifyPositions looks for cursors that have not settled what is gone. An open queue removes segments and moves cursors meanwhile, so the
+// end is from before segments were looked for, and the cursors from after.
+func verifyPositions(segments []found, before, after *positions, damaged func(Damage)) {
+	if after == nil {
+		if len(segments) > 0 {
+			damaged(lostPositions())
+		}
+		return
+	}
+	var oldest uint64
+	if len(segments) > 0 {
+		oldest = segments[0].first
+	} else if before != nil {
+		for _, event := range before.Cursors {
+			oldest = max(oldest, event)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(after.Cursors)) {
+		if event := after.Cursors[name]; event < oldest {
+			damaged(lostEvents(name, event, oldest))
+		}
+	}
+}
+
+func verifySegment(dir string, s found, last uint64, damaged func(Damage), progress func(offset int64)) (events int, err error) {
+	name := segmentName(s.first)
 	f, err := os.Open(filepath.Join(dir, name))
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = f.Close() }()
+	if s.version == 0 && last > s.first {
+		damaged(Damage{File: name, Bytes: segmentHeaderSize, Err: errSegmentHeader})
+	}
 	var scan scanner
 	scan.reset(f, span{s.first, last, s.end}, s.first)
 	scan.patient = true
@@ -170,5 +228,6 @@ func verifySegment(dir string, s found, last uint64, damaged func(Damage)) (even
 		default:
 			return events, nil
 		}
+		progress(scan.offset)
 	}
 }

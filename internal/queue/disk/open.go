@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/flinktail/flinktail/internal/queue"
@@ -27,6 +29,9 @@ func Open(dir string, options Options) (q *Queue, err error) {
 		return nil, err
 	}
 	lock, err := lockFile(filepath.Join(dir, lockName))
+	if errors.Is(err, ErrInUse) {
+		return nil, inUse(dir)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -39,10 +44,24 @@ func Open(dir string, options Options) (q *Queue, err error) {
 	if err := q.recover(); err != nil {
 		return nil, errors.Join(err, q.store.close(), lock.Close())
 	}
+	_, _ = fmt.Fprintf(io.NewOffsetWriter(lock, 0), holderText, os.Getpid()) // a courtesy: see inUse
 	q.running.Go(q.commitLoop)
 	q.running.Go(q.keep)
 	signal(q.passed) // by all, before
 	return q, nil
+}
+
+// holderText is of one length, so that a shorter number leaves nothing of a longer one behind.
+const holderText = "%-10d\n"
+
+// inUse is ErrInUse with the number of the process that has locked the folder, if it has left it there.
+func inUse(dir string) error {
+	text, _ := os.ReadFile(filepath.Join(dir, lockName))
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return ErrInUse
+	}
+	return fmt.Errorf("%w: process %d", ErrInUse, pid)
 }
 
 // makeDir creates dir and what is above it so that they survive a crash of the machine.
@@ -127,7 +146,7 @@ func (q *Queue) recover() error {
 	if stored == nil {
 		stored = &positions{}
 		if q.lost = len(q.segments) > 0; q.lost {
-			q.options.Damaged(Damage{File: storeName(0), Err: errors.New("the cursors' positions are lost: everything is delivered again")})
+			q.options.Damaged(lostPositions())
 		}
 	}
 	for _, event := range stored.Cursors {
@@ -139,7 +158,7 @@ func (q *Queue) recover() error {
 	}
 	for name, event := range stored.Cursors {
 		if event < oldest {
-			q.options.Damaged(Damage{File: segmentName(event), Events: int(oldest - event), Err: fmt.Errorf("%w that %s has not settled", errMissing, name)})
+			q.options.Damaged(lostEvents(name, event, oldest))
 		}
 		q.addCursor(name, max(event, oldest))
 	}

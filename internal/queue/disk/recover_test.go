@@ -146,13 +146,13 @@ func TestBitFlips(t *testing.T) {
 			hit[int(first)+record] = true
 		}
 		var damages, verified damageLog
-		intact, err := Verify(dir, verified.add)
+		intact, err := Verify(dir, verified.add, func(int64, int64) {})
 		if header > 0 && err != nil {
 			require.ErrorIs(t, err, ErrVersion)
 			t.Fatal("a flipped bit passes for a newer version")
 		}
 		require.NoError(t, err)
-		require.Equal(t, len(hit), n-intact)
+		require.Equal(t, len(hit), n-intact.Events)
 		require.Equal(t, len(hit), verified.events())
 
 		q, stop := open(t, dir, Options{Cursors: []string{"a", "b"}, Damaged: damages.add, files: unsyncedFiles{}})
@@ -452,39 +452,6 @@ func TestReadersDoNotRunAhead(t *testing.T) {
 	<-a.Wake()
 	got, _ := drain(t, q, a)
 	require.Equal(t, ids(upTo(len(held), 500)...), got)
-}
-
-func TestInspect(t *testing.T) {
-	start := time.Now().Add(-time.Second)
-	dir := t.TempDir()
-	q, stop := open(t, dir, Options{Cursors: []string{"a", "b"}, SegmentBytes: 1000})
-	put(t, q, upTo(0, 20)...)
-	_, _ = drain(t, q, cursor(t, q, "a"))
-	b := cursor(t, q, "b")
-	queuetest.Next(t, b).Settle(1)
-	stop()
-	before := snapshot(t, dir)
-	r, err := Inspect(dir)
-	require.NoError(t, err)
-	require.Len(t, r.Segments, len(segmentFiles(t, dir)))
-	events := 0
-	for _, s := range r.Segments {
-		events += s.Events
-		require.WithinRange(t, s.Created, start, time.Now())
-		require.Positive(t, s.Bytes)
-	}
-	require.Equal(t, 20, events)
-	require.Len(t, r.Cursors, 2)
-	require.Equal(t, CursorReport{Name: "a"}, r.Cursors[0])
-	require.Equal(t, 19, r.Cursors[1].Backlog)
-	require.WithinRange(t, r.Cursors[1].Oldest, start, time.Now())
-	intact, err := Verify(dir, func(d Damage) { t.Error(d) })
-	require.NoError(t, err)
-	require.Equal(t, 20, intact)
-	require.Equal(t, before, snapshot(t, dir))
-
-	_, err = Inspect(filepath.Join(dir, "none"))
-	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
 // What the decoder reads is what was appended, and what the generated code reads.
