@@ -33,6 +33,7 @@ Examples:
     flinktail plugins flusher_file             options of a plugin
     flinktail deadletter list                  what could not be delivered
     flinktail deadletter replay -config x.json
+    flinktail queue inspect                    what the queues on disk hold
 
 Flags may be written with one dash or two.
 
@@ -57,6 +58,7 @@ type commandLine struct {
 	Plugins    pluginsCommand    `cmd:"" help:"List plugins, show one's options, or begin a new one."`
 	Schema     schemaCommand     `cmd:"" help:"Print the JSON Schema of a pipeline's file, for editors."`
 	Deadletter deadletterCommand `cmd:"" help:"List, show or replay what could not be delivered."`
+	Queue      queueCommand      `cmd:"" help:"Look into the queues on disk, or forget a removed flusher."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
 }
 
