@@ -32,10 +32,13 @@ type reloader struct {
 	engine *engine.Engine
 	logger *slog.Logger
 
-	one  sync.Mutex // held during a reload
-	mu   sync.Mutex
-	last *reloadStatus
+	one    sync.Mutex // held during a reload
+	mu     sync.Mutex
+	loaded configSum // of the configuration that was tried last
+	last   *reloadStatus
 }
+
+type configSum [sha256.Size]byte
 
 // reloadStatus is what /api/status shows of the last reload.
 type reloadStatus struct {
@@ -49,6 +52,7 @@ func (r *reloader) reload(cause string) error {
 	r.one.Lock()
 	defer r.one.Unlock()
 	r.logger.Info("reloading the configuration", "cause", cause, "config", r.path)
+	loaded := sumOf(r.path) // before it is read: what changes meanwhile is seen by watch
 	pipelines, err := config.Load(r.path)
 	if err == nil {
 		err = r.engine.Reload(pipelines)
@@ -63,7 +67,7 @@ func (r *reloader) reload(cause string) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.last = status
+	r.last, r.loaded = status, loaded
 	return err
 }
 
@@ -113,26 +117,27 @@ const watchEvery = time.Second
 
 // watch reloads when the content of the configuration has changed and then not changed again for a moment.
 func (r *reloader) watch(ctx context.Context) {
-	running := r.sum()
-	for seen := running; ; {
+	for seen := (configSum{}); ; {
 		select {
 		case <-time.After(watchEvery):
 		case <-ctx.Done():
 			return
 		}
-		now := r.sum()
-		if settled := now == seen; settled && now != running {
-			running = now
+		now := sumOf(r.path)
+		r.mu.Lock()
+		changed := now != r.loaded
+		r.mu.Unlock()
+		if changed && now == seen {
 			_ = r.reload("changed file") // it is logged
 		}
 		seen = now
 	}
 }
 
-// sum is a hash of the configuration's files.
-func (r *reloader) sum() [sha256.Size]byte {
+// sumOf returns a hash of the configuration's files.
+func sumOf(path string) configSum {
 	h := sha256.New()
-	files, err := config.Files(r.path)
+	files, err := config.Files(path)
 	if err != nil {
 		fmt.Fprintln(h, err)
 	}
@@ -141,7 +146,7 @@ func (r *reloader) sum() [sha256.Size]byte {
 		fmt.Fprintf(h, "%q %v %d\n", file, err, len(text))
 		h.Write(text)
 	}
-	return [sha256.Size]byte(h.Sum(nil))
+	return configSum(h.Sum(nil))
 }
 
 type reloadCommand struct {

@@ -31,7 +31,9 @@ type runCommand struct {
 }
 
 func (c *runCommand) Run(a *app) error {
-	pipelines, err := a.pipelines(cmp.Or(a.Config, c.Plugin))
+	path := cmp.Or(a.Config, c.Plugin)
+	loaded := sumOf(path)
+	pipelines, err := a.pipelines(path)
 	if err != nil {
 		return err
 	}
@@ -58,7 +60,7 @@ func (c *runCommand) Run(a *app) error {
 	if err != nil {
 		return errors.Join(err, c.closeListener(gate, a.DataDir))
 	}
-	reloads := &reloader{path: cmp.Or(a.Config, c.Plugin), engine: e, logger: logger}
+	reloads := &reloader{path: path, engine: e, logger: logger, loaded: loaded}
 	defer reloads.onHangup()()
 	if c.Watch {
 		go reloads.watch(ctx)

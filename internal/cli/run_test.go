@@ -89,6 +89,7 @@ func startProcess(t *testing.T, args ...string) *process {
 // waitFor reads the log up to a line that holds text.
 func (p *process) waitFor(text string) string {
 	p.t.Helper()
+	defer time.AfterFunc(time.Minute, func() { _ = p.Process.Kill() }).Stop()
 	for {
 		line, err := p.stderr.ReadString('\n')
 		if strings.Contains(line, text) {
