@@ -60,15 +60,17 @@ func (r *reloader) reload(cause string) error {
 	status := &reloadStatus{Time: time.Now(), Cause: cause}
 	if err != nil {
 		status.Error = err.Error()
-		r.logger.Error("the configuration was not reloaded, everything runs as before", "cause", cause, "error", err)
-	} else {
-		setMemoryLimit(pipelines)
-		r.logger.Info("the configuration is reloaded", "cause", cause, "pipelines", summaries(pipelines))
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.last, r.loaded = status, loaded
-	return err
+	r.mu.Unlock()
+	if err != nil {
+		r.logger.Error("the configuration was not reloaded, everything runs as before", "cause", cause, "error", err)
+		return err
+	}
+	setMemoryLimit(pipelines)
+	r.logger.Info("the configuration is reloaded", "cause", cause, "pipelines", summaries(pipelines))
+	return nil
 }
 
 // answer is a reload that a person has asked for over HTTP.
@@ -178,12 +180,11 @@ func (c *reloadCommand) Run(a *app) error {
 		return err
 	}
 	if c.AdminTokenFile != "" {
-		tokens, err := os.ReadFile(c.AdminTokenFile)
+		token, err := firstToken(c.AdminTokenFile)
 		if err != nil {
-			return fmt.Errorf("read token: %w", err)
+			return err
 		}
-		token, _, _ := bytes.Cut(bytes.TrimSpace(tokens), []byte("\n"))
-		request.Header.Set("Authorization", "Bearer "+string(bytes.TrimSpace(token)))
+		request.Header.Set("Authorization", "Bearer "+token)
 	}
 	response, err := client.Do(request)
 	if err != nil {
@@ -191,6 +192,20 @@ func (c *reloadCommand) Run(a *app) error {
 	}
 	defer func() { _ = response.Body.Close() }()
 	return a.reportReload(response)
+}
+
+// firstToken returns the first token of a file that may have comments.
+func firstToken(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read token: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			return line, nil
+		}
+	}
+	return "", fmt.Errorf("read token: %s holds none", file)
 }
 
 // client trusts nothing but the certificate that the running flinktail was given.

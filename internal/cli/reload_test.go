@@ -91,7 +91,7 @@ func TestReloadOfAProtectedFlinktail(t *testing.T) {
 	ca := listentest.NewAuthority(t)
 	ca.Issue("server")
 	ca.Issue("other")
-	inFolder(t, map[string]string{"c/a.json": sample(t, "input_idle", "", "", ""), "tokens": "first-token\nsecond-token\n", "wrong": "third-token\n"})
+	inFolder(t, map[string]string{"c/a.json": sample(t, "input_idle", "", "", ""), "tokens": "# rotated on Mondays\n\nfirst-token\nsecond-token\n", "wrong": "third-token\n"})
 	p := startProcess(t, "-config", "c", "-admin-address", "127.0.0.1:0", "-admin-token-file", "tokens",
 		"-admin-cert-file", ca.File("server.pem"), "-admin-key-file", ca.File("server.key"))
 	p.waitFor("flinktail runs")
