@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -561,4 +562,56 @@ func (w *world) send(ctx context.Context, input, job string) (taken int) {
 		taken++
 	}
 	return taken
+}
+
+// recordingFlusher notes IsReady and Flush, too.
+type recordingFlusher struct{ worldFlusher }
+
+func (f *recordingFlusher) IsReady(project, logstore string, key int64) bool {
+	ready := f.worldFlusher.IsReady(project, logstore, key)
+	_ = f.w.note(fmt.Sprintf("IsReady=%t", ready), f.name)
+	return ready
+}
+
+func (f *recordingFlusher) Flush(project, logstore, configName string, groups []*protocol.LogGroup) error {
+	_ = f.w.note("Flush", f.name)
+	return f.worldFlusher.Flush(project, logstore, configName, groups)
+}
+
+func TestStopIsToldFirstAndAsksBeforeEveryFlush(t *testing.T) {
+	for _, kind := range []string{config.QueueMemory, config.QueueDisk} {
+		t.Run(kind, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				if kind == config.QueueDisk {
+					w.queue = config.Queue{Type: kind, MaxBytes: 16 * pipeline.MiB}
+				}
+				var asked atomic.Int64
+				w.ready = func(string) bool { return asked.Add(1) > 6 }
+				c := w.pipeline("p", "input_fake v1", "processor_fake v1", "flusher_fake v1")
+				c.Flushers[0].Instance = &recordingFlusher{worldFlusher{w: w, name: "flusher_fake", version: "v1"}}
+				c.Flushers[0].Delivery.Batch.MaxEvents = 2
+				e := w.start(c)
+				done := e.put("input_fake", "a", 6)
+				w.took()
+				require.NoError(t, e.end())
+				require.NoError(t, <-done)
+				require.Equal(t, ids("a", 6), w.ids("flusher_fake"))
+				calls := w.took()
+				urgent, stopped := slices.Index(calls, "SetUrgent(true) flusher_fake v1"), slices.Index(calls, "Stop input_fake v1")
+				require.NotEqual(t, -1, urgent)
+				require.Less(t, urgent, stopped)
+				require.Equal(t, []string{"Stop input_fake v1", "Stop processor_fake v1", "Stop flusher_fake v1"}, calls[stopped:])
+				flushes := 0
+				for i, call := range calls {
+					if call == "Flush flusher_fake" {
+						flushes++
+						require.Equal(t, "IsReady=true flusher_fake", calls[i-1])
+					}
+				}
+				require.Equal(t, 3, flushes)
+				require.Contains(t, calls[urgent:], "IsReady=false flusher_fake", "it waits while the pipeline drains, too")
+			})
+		})
+	}
 }
