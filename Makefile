@@ -32,7 +32,7 @@ unit: build ## unit tests with the race detector; some build flinktail anew, fro
 
 .PHONY: e2e
 e2e: build deps listener ## end-to-end tests on real servers
-	go test -tags e2e -timeout 30m -p 1 -v ./test/e2e/... ./flusher/elasticsearch ./flusher/kafka
+	go test -tags e2e -timeout 30m -p 1 -v ./test/e2e/... ./test/crash ./flusher/elasticsearch ./flusher/kafka
 
 .PHONY: lint
 lint: bin/golangci-lint ## golangci-lint, formatting, import rules, licences of what is compiled in
