@@ -149,7 +149,7 @@ func TestDiskIsUsedByOne(t *testing.T) {
 		r := newRig(t, &fakeFlusher{}).onDisk().start()
 		other := r.restarted(&fakeFlusher{})
 		_, err := New([]*config.Pipeline{other.config}, other.options)
-		require.ErrorContains(t, err, "another process uses it; one flinktail at a time may run on a data folder")
+		require.ErrorContains(t, err, "; one flinktail at a time may run on a data folder")
 		require.NoError(t, r.stop())
 	})
 }
