@@ -30,6 +30,7 @@ Examples:
     flinktail run --once -config replay.json   deliver what is in files, then exit
     flinktail validate --connect -config x.json
     flinktail reload                           follow a changed configuration, or say why not
+    flinktail queue inspect                    what is queued, and for whom
     flinktail plugins flusher_file             options of a plugin
     flinktail deadletter list                  what could not be delivered
     flinktail deadletter replay -config x.json
@@ -39,7 +40,7 @@ Flags may be written with one dash or two.
 
 Exit codes:
 
-    0   done
+    0   done, or stopped with everything delivered or kept in a queue on disk
     1   something failed while it ran
     64  the command line is wrong
     78  the configuration is wrong; all its errors are on stderr, one a line`

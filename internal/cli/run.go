@@ -46,19 +46,19 @@ func (c *runCommand) Run(a *app) error {
 	defer stop()
 
 	metrics := telemetry.New()
-	gate, err := c.listen(a.DataDir, logger, metrics) // first: nothing is to be undone when the port is in use
+	gate, err := c.listen(logger, metrics) // first: nothing is to be undone when the port is in use
 	if err != nil {
 		return err
 	}
 	if err := c.connect(ctx, pipelines, logger); err != nil {
-		return errors.Join(err, c.closeListener(gate, a.DataDir))
+		return errors.Join(err, closeGate(gate))
 	}
 	e, err := engine.New(pipelines, engine.Options{
 		DataDir: a.DataDir, StopTimeout: a.StopTimeout, ConnectTimeout: c.StartTimeout, Once: c.Once,
 		Version: version(), Logger: logger, Metrics: metrics,
 	})
 	if err != nil {
-		return errors.Join(err, c.closeListener(gate, a.DataDir))
+		return errors.Join(err, closeGate(gate))
 	}
 	reloads := &reloader{path: path, engine: e, logger: logger, loaded: loaded}
 	defer reloads.onHangup()()
@@ -68,16 +68,19 @@ func (c *runCommand) Run(a *app) error {
 	address := "off"
 	if gate != nil {
 		address = gate.URL()
-		server := admin.Serve(gate, admin.Options{
+		defer c.serve(a.DataDir, gate, admin.Options{
 			Ready: e.Ready, Status: reloads.status, Reload: reloads.answer, Metrics: metrics, Pprof: c.Pprof, Logger: logger,
-		})
-		defer func() { c.closeServer(server, a.DataDir, logger) }()
+		})()
 	}
 	logger.Info("flinktail runs", "version", version(), "pipelines", summaries(pipelines), "admin", address, "data_dir", a.DataDir)
 	if err := e.Run(ctx); err != nil {
 		return err
 	}
-	total := e.Totals()
+	return c.report(a, logger, e.Totals())
+}
+
+// report says in the last line of the log what became of the events.
+func (c *runCommand) report(a *app, logger *slog.Logger, total engine.Totals) error {
 	if total.Queued > 0 {
 		logger.Info("flinktail has stopped; what is queued is delivered after the next start", "queued", total.Queued, "accepted", total.Accepted, "dead_letters", total.DeadLetters)
 	} else {
@@ -98,8 +101,8 @@ func (c *runCommand) connect(ctx context.Context, pipelines []*config.Pipeline, 
 	return engine.Connect(ctx, pipelines, c.StartTimeout, logger)
 }
 
-// listen binds the admin address and writes down which one it is; nil when it is off.
-func (c *runCommand) listen(dataDir string, logger *slog.Logger, metrics *telemetry.Metrics) (*listen.Gate, error) {
+// listen binds the admin address; nil when it is off.
+func (c *runCommand) listen(logger *slog.Logger, metrics *telemetry.Metrics) (*listen.Gate, error) {
 	if c.adminOff() {
 		return nil, nil //nolint:nilnil // off is no error
 	}
@@ -107,28 +110,33 @@ func (c *runCommand) listen(dataDir string, logger *slog.Logger, metrics *teleme
 	if err != nil {
 		return nil, err
 	}
-	l, err := admin.Listen(options, logger, metrics)
+	gate, err := admin.Listen(options, logger, metrics)
 	if err != nil {
 		return nil, c.explain(err)
 	}
-	if err := admin.WriteAddress(addressFile(dataDir), l); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
+	return gate, nil
 }
 
-func (c *runCommand) closeListener(l *listen.Gate, dataDir string) error {
-	if l == nil {
+func closeGate(gate *listen.Gate) error {
+	if gate == nil {
 		return nil
 	}
-	return errors.Join(l.Close(), removeAddress(dataDir))
+	return gate.Close()
 }
 
-func (c *runCommand) closeServer(s *admin.Server, dataDir string, logger *slog.Logger) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if err := errors.Join(s.Close(ctx), removeAddress(dataDir)); err != nil {
-		logger.Warn("admin server did not close cleanly", "error", err)
+// serve answers on the admin address, and writes down which one it is: only now, when no other flinktail has the data folder, whose address that
+// would be. Without the file, on a full disk, flinktail runs all the same: it may have to run for the disk to become less full.
+func (c *runCommand) serve(dataDir string, gate *listen.Gate, o admin.Options) (stop func()) {
+	if err := admin.WriteAddress(addressFile(dataDir), gate); err != nil {
+		o.Logger.Warn("\"flinktail reload\" will not find this flinktail", "error", err)
+	}
+	server := admin.Serve(gate, o)
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := errors.Join(server.Close(ctx), removeAddress(dataDir)); err != nil {
+			o.Logger.Warn("admin server did not close cleanly", "error", err)
+		}
 	}
 }
 

@@ -236,3 +236,27 @@ func TestDataDirIsWhereEverythingGoes(t *testing.T) {
 	require.FileExists(t, filepath.Join("d", "e", "a", "deadletter", "letters-000001.ndjson"))
 	require.NoDirExists(t, "data")
 }
+
+func TestARefusedSecondProcessLeavesTheFirstItsAddress(t *testing.T) {
+	inFolder(t, map[string]string{"c/a.json": sample(t, "input_idle", "", "", "")})
+	p, url := startReloadable(t)
+	r := run("-config", "c", "-admin-address", "127.0.0.1:0")
+	require.Equal(t, exitRunTime, r.code)
+	require.Contains(t, r.stderr, "one flinktail at a time may run on a data folder")
+	require.Equal(t, "ok\n", get(t, url+"/readyz"))
+	require.Equal(t, result{stdout: "reloaded\n"}, run("reload"))
+	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+	code, rest := p.end()
+	require.Equal(t, exitOK, code, rest)
+}
+
+func TestAStartWithoutRoomForTheAddress(t *testing.T) {
+	inFolder(t, map[string]string{"c/a.json": sample(t, "input_idle", "", "", "")})
+	require.NoError(t, os.MkdirAll("data/admin.addr/x", 0o700)) // it cannot be replaced by a file
+	p := startProcess(t, "-config", "c", "-admin-address", "127.0.0.1:0")
+	p.waitFor("will not find this flinktail")
+	p.waitFor("flinktail runs")
+	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+	code, rest := p.end()
+	require.Equal(t, exitOK, code, rest)
+}
