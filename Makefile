@@ -5,6 +5,7 @@ SHELL := bash
 
 LISTENER := listener/target/flinktail-status-listener.jar listener/target/flinktail-failure-enricher.jar
 FUZZTIME ?= 1m
+ROUNDS ?= 1000
 VULNDB ?= https://vuln.go.dev
 
 .PHONY: help
@@ -33,6 +34,10 @@ unit: build ## unit tests with the race detector; some build flinktail anew, fro
 .PHONY: e2e
 e2e: build deps listener ## end-to-end tests on real servers
 	go test -tags e2e -timeout 30m -p 1 -v ./test/e2e/... ./test/crash ./flusher/elasticsearch ./flusher/kafka
+
+.PHONY: crash
+crash: build ## the crash tests at length: ROUNDS (1000) kills, and power cuts, which need root and a loop device
+	go test -tags e2e,power -timeout 2h -v ./test/crash -rounds $(ROUNDS)
 
 .PHONY: lint
 lint: bin/golangci-lint ## golangci-lint, formatting, import rules, licences of what is compiled in
