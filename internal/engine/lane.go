@@ -5,7 +5,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/flinktail/flinktail/internal/config"
 	"github.com/flinktail/flinktail/internal/queue"
+	"github.com/flinktail/flinktail/pipeline"
 )
 
 // A lane delivers one batch after the other, so that what it is given stays in order.
@@ -126,6 +128,9 @@ func (l *lane) fill(b *batch) bool {
 // cut moves pending runs into b, up to the limits but at least one event.
 func (l *lane) cut(b *batch) {
 	limits := l.runner.delivery.Batch
+	if closed(l.runner.abandon) { // all becomes dead letters, and what costs time is to sync them
+		limits = config.Batch{MaxEvents: 10_000, MaxBytes: 16 * pipeline.MiB}
+	}
 	for l.head < len(l.pending) {
 		r := l.pending[l.head]
 		room := limits.MaxEvents - b.events

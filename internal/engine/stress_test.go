@@ -327,6 +327,8 @@ func (s *stress) requireSettled() {
 		}
 		if !f.partial {
 			for job, ids := range f.order {
+				// What became a dead letter beside others that were not settled is read again with them, and then delivered late.
+				ids = slices.DeleteFunc(ids, func(id string) bool { return dead[name][id] > 0 })
 				require.True(s.t, slices.IsSorted(ids), "%s of %s", job, name)
 			}
 		}
