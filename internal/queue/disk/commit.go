@@ -103,6 +103,7 @@ func (q *Queue) commit(batch []*pending) {
 		q.leaveSegment()
 		q.mu.Lock()
 		q.err = fmt.Errorf("append to queue: %w", err)
+		q.answered.Broadcast()
 		q.mu.Unlock()
 		signal(q.passed) // the space of that segment may be needed
 		select {
@@ -242,5 +243,6 @@ func (q *Queue) finish(batch []*pending) {
 	for _, p := range batch {
 		q.reserved = q.reserved.Minus(p.reserved)
 	}
+	q.answered.Broadcast()
 	q.gate.Grant()
 }

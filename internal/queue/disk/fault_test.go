@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -685,5 +686,73 @@ func TestReadsThatFailForAWhileLoseNothing(t *testing.T) {
 		require.Equal(t, ids(0, 1), got)
 		require.Zero(t, corrupt)
 		require.NoError(t, q.Err())
+	})
+}
+
+// What is being appended when a cursor is added is older than the cursor.
+func TestACursorThatIsAddedWaitsForAppendsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, fs := t.TempDir(), newFaultyFiles()
+		q, stop := open(t, dir, Options{Cursors: []string{"a"}, files: fs})
+		put(t, q, 0)
+		var failing atomic.Bool
+		entered, gate := make(chan struct{}, 1), make(chan struct{})
+		fs.setFail(func(call, name string) error {
+			switch {
+			case !isSegment(name) || call != "sync" && call != "create":
+				return nil
+			case failing.Load():
+				return syscall.EIO
+			}
+			select {
+			case entered <- struct{}{}:
+			default:
+			}
+			<-gate
+			return nil
+		})
+		first := queuetest.Append(t, q, queuetest.Group("x", 1))
+		<-entered
+		added := make(chan queue.Cursor)
+		go func() { added <- cursor(t, q, "b") }()
+		time.Sleep(time.Second)
+		require.Zero(t, len(added))
+		close(gate)
+		require.NoError(t, <-first)
+		b := <-added
+		require.Zero(t, b.Backlog())
+		failing.Store(true)
+		second := queuetest.Append(t, q, queuetest.Group("x", 2))
+		time.Sleep(time.Second)
+		_, err := q.Cursor("c")
+		require.ErrorContains(t, err, "add cursor c: append to queue: ")
+		failing.Store(false)
+		require.NoError(t, <-second)
+		got, _ := drain(t, q, b)
+		require.Equal(t, ids(2), got)
+		stop()
+	})
+}
+
+// A cursor that could not be added holds up nothing.
+func TestACursorThatCannotBeStoredIsNotAdded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, fs := t.TempDir(), newFaultyFiles()
+		q, stop := open(t, dir, Options{Cursors: []string{"a"}, files: fs})
+		fs.setFail(func(call, name string) error {
+			if call == "sync" && !isSegment(name) {
+				return syscall.EIO
+			}
+			return nil
+		})
+		_, err := q.Cursor("b")
+		require.ErrorIs(t, err, syscall.EIO)
+		fs.setFail(nil)
+		put(t, q, 0)
+		drain(t, q, cursor(t, q, "a"))
+		require.Zero(t, q.Used())
+		require.NoError(t, q.Remove("a"))
+		require.Zero(t, cursor(t, q, "b").Backlog())
+		stop()
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/flinktail/flinktail/internal/queue"
@@ -41,6 +42,7 @@ func Open(dir string, options Options) (q *Queue, err error) {
 		cursors: map[string]*Cursor{}, damages: map[damageKey]bool{},
 	}
 	q.gate = queue.NewGate(&q.mu, q.take)
+	q.answered = sync.NewCond(&q.mu)
 	if err := q.recover(); err != nil {
 		return nil, errors.Join(err, q.store.close(), lock.Close())
 	}

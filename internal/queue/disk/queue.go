@@ -88,6 +88,7 @@ type Queue struct {
 	pending  []*pending // appends that are not committed, in order, but for those that are being committed
 	waiting  int        // appends that are not committed
 	expected int        // appends that the next commit waits for a moment
+	answered *sync.Cond // of mu: waiting or err has changed
 	segments []segment  // in order; the last one may be written to
 	next     uint64     // index of the first event that is not committed
 	end      int64      // bytes of all segments since the oldest one at Open
@@ -222,23 +223,41 @@ func encodedSize(groups []*protocol.LogGroup) (n int) {
 	return n
 }
 
-// Cursor returns the cursor of that name: see [queue.Queue]. Use those named in Options.Cursors before the first Append.
+// Cursor returns the cursor of that name: see [queue.Queue]. Use those named in Options.Cursors before the first Append. It waits for the
+// appends that are not committed, which a new cursor does not read, unless the disk does not take them.
 func (q *Queue) Cursor(name string) (queue.Cursor, error) {
+	c, added, err := q.cursor(name)
+	if added {
+		// Without its position in the files it would begin at the end again after a crash, and leave out what came meanwhile.
+		_, err = q.storeCursors(true)
+	}
+	if err == nil {
+		return c, nil
+	}
+	if added {
+		q.mu.Lock()
+		delete(q.cursors, name)
+		q.gate.Grant()
+		q.mu.Unlock()
+	}
+	return nil, fmt.Errorf("add cursor %s: %w", name, err)
+}
+
+func (q *Queue) cursor(name string) (c *Cursor, added bool, err error) {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	c, ok := q.cursors[name]
+	for !ok && q.waiting > 0 {
+		if q.err != nil {
+			return nil, false, q.err
+		}
+		q.answered.Wait()
+	}
 	if !ok {
 		c = q.addCursor(name, q.beginning())
 	}
 	c.used = true
-	q.mu.Unlock()
-	if ok {
-		return c, nil
-	}
-	// Without its position in the files it would begin at the end again after a crash, and leave out what came meanwhile.
-	if _, err := q.storeCursors(true); err != nil {
-		return nil, fmt.Errorf("add cursor %s: %w", name, err)
-	}
-	return c, nil
+	return c, !ok, nil
 }
 
 // beginning returns where a new cursor begins: at the end, but when the positions are lost it may not be new.
