@@ -1,15 +1,17 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/flinktail/flinktail/internal/config"
+	"github.com/flinktail/flinktail/pipeline"
+	"github.com/flinktail/flinktail/protocol"
 )
 
 const (
@@ -19,49 +21,96 @@ const (
 	flushGrace = time.Second
 )
 
-// fatalError says that the old component could not be started again either: the pipeline is not whole any more.
-type fatalError struct{ error }
+// ErrNotWhole says that what ran before a reload could not be started again either.
+var ErrNotWhole = errors.New("flinktail is not whole any more and stops")
 
-func (e fatalError) Unwrap() error { return e.error }
+func notWhole(cause, again error) error {
+	return fmt.Errorf("%w: %w; what ran before does not start again: %w", ErrNotWhole, cause, again)
+}
 
-// change turns a running pipeline into another, component by component. What it has done it can undo.
+// change turns a running pipeline into another, component by component: prepare, hold, commit, finish. Up to commit all of it can be rolled
+// back. The pipeline neither ends nor changes otherwise until release.
 type change struct {
 	*pipe
-	ctx  context.Context // ends when flinktail stops
-	by   time.Time
+	patience
 	next *config.Pipeline
 	undo []func() error
 
 	inputs []*inputRunner // initialised, to be started when nothing can fail any more
 	added  []*component   // flushers, that too
+
+	// Of hold.
+	held    bool
+	paused  []*inputRunner
+	runners []*flusherRunner // of added
+	removed []*flusherRunner // which have delivered everything
 }
 
-// change replaces what differs in next, all of it or nothing. Flushers come first, so that a new destination can take what old ones hold up.
-func (p *pipe) change(ctx context.Context, by time.Time, next *config.Pipeline) error {
-	p.changing.Lock()
-	defer p.changing.Unlock()
+// begin returns errStopping when the pipeline ends, or has ended.
+func (p *pipe) begin(w patience, next *config.Pipeline) (*change, error) {
+	p.lock()
 	if p.stopping {
-		return errStopping
+		p.unlock()
+		return nil, errStopping
 	}
-	c := &change{pipe: p, ctx: ctx, by: by, next: next}
-	for _, step := range []func() error{c.openFlushers, c.changeFlushers, c.changeProcessors, c.changeInputs, c.commit} {
+	return &change{pipe: p, patience: w, next: next}, nil
+}
+
+func (c *change) release() { c.unlock() }
+
+// prepare replaces what differs in next, and initialises what is new. Flushers come first, so that a new destination can take what old ones
+// hold up.
+func (c *change) prepare() error {
+	for _, step := range []func() error{c.openFlushers, c.changeFlushers, c.changeProcessors, c.changeInputs} {
 		if err := step(); err != nil {
-			return c.rollBack(err)
+			return err
 		}
 	}
 	return nil
 }
 
-// rollBack undoes what was done, last first.
-func (c *change) rollBack(cause error) error {
-	c.ctx = context.WithoutCancel(c.ctx)
+// rollBack undoes what was done, last first. An error says that the pipeline is not whole any more.
+func (c *change) rollBack() (err error) {
+	c.letGo()
 	c.by = time.Now().Add(removePatience)
-	for _, undo := range slices.Backward(c.undo) {
-		if err := undo(); err != nil {
-			cause = fatalError{fmt.Errorf("%w; and what ran before does not start again: %w", cause, err)}
-		}
+	for _, i := range slices.Backward(c.inputs) {
+		c.stop(i.component)
 	}
-	return cause
+	for _, undo := range slices.Backward(c.undo) {
+		if c.ctx.Err() != nil {
+			break // everything stops, with what it has
+		}
+		err = errors.Join(err, undo())
+	}
+	for _, opened := range slices.Backward(c.added) {
+		c.stop(opened)
+	}
+	return err
+}
+
+// init is that of pipe, in time.
+func (c *change) init(plugin config.Plugin) (*component, error) {
+	opened, err := inTime(c.patience, func() (*component, error) { return c.pipe.init(plugin) }, (*component).stop)
+	if errors.Is(err, errTooSlow) {
+		return nil, fmt.Errorf("%s (%s): %w", plugin.Path, plugin.Name, err)
+	}
+	return opened, err
+}
+
+// stop does not wait for a plugin for ever.
+func (c *change) stop(old *component) {
+	if !c.allow(old.stop) {
+		old.context.cancel()
+		old.context.logger.Error("plugin does not stop; flinktail goes on without it")
+	}
+}
+
+// dismiss stops a flusher that another one replaces, or none.
+func (c *change) dismiss(f *flusherRunner) {
+	if !c.allow(func() { f.setUrgent(false) }) {
+		f.log.Error("plugin does not take SetUrgent")
+	}
+	c.stop(f.component)
 }
 
 func sameOptions(a, b config.Plugin) bool { return a.Name == b.Name && a.Sum == b.Sum }
@@ -85,7 +134,6 @@ func (c *change) openFlushers() error {
 			return err
 		}
 		c.added = append(c.added, opened)
-		c.undo = append(c.undo, func() error { opened.stop(); return nil })
 	}
 	return nil
 }
@@ -111,20 +159,22 @@ func (c *change) changeFlushers() error {
 // replaceFlusher settles what old has in flight and hands on the rest to a flusher with the options of next. A plugin whose own options
 // are the same goes on as it is.
 func (c *change) replaceFlusher(old *flusherRunner, next config.Plugin) (*flusherRunner, error) {
-	whole := old.quiesce(c.ctx, c.by)
+	whole := old.quiesce(c.patience)
 	if whole && sameOptions(old.config, next) {
 		next.Instance = old.config.Instance
 		return c.succeed(old, &component{config: next, context: old.context}), nil
 	}
-	old.setUrgent(false)
-	old.stop()
+	c.dismiss(old)
 	opened, err := c.init(next)
 	if err == nil {
 		return c.succeed(old, opened), nil
 	}
 	again, againErr := c.init(old.config.Anew())
 	if againErr != nil {
-		return nil, fatalError{fmt.Errorf("%w; and the old one does not start again: %w", err, againErr)}
+		gone := old.config
+		gone.Instance = goneFlusher{}
+		c.succeed(old, &component{config: gone, context: c.newContext(old.name)})
+		return nil, notWhole(err, againErr)
 	}
 	c.succeed(old, again)
 	return nil, err
@@ -144,14 +194,11 @@ func (c *change) succeed(old *flusherRunner, opened *component) *flusherRunner {
 
 // quiesce halts the flusher, and waits until by for the Flush under way. It returns false when that did not return: the plugin's
 // I/O is ended then, and what it had may be delivered twice.
-func (r *flusherRunner) quiesce(ctx context.Context, by time.Time) (whole bool) {
+func (r *flusherRunner) quiesce(w patience) (whole bool) {
 	r.endHalt()
 	ended := inBackground(r.running.Wait)
-	select {
-	case <-ended:
+	if w.await(ended) {
 		return true
-	case <-time.After(time.Until(by)):
-	case <-ctx.Done():
 	}
 	r.context.cancel()
 	if !waitUntil(time.Now().Add(flushGrace), ended) {
@@ -163,7 +210,7 @@ func (r *flusherRunner) quiesce(ctx context.Context, by time.Time) (whole bool) 
 
 func (c *change) changeProcessors() error {
 	var old []config.Plugin
-	for _, step := range c.processors.steps {
+	for _, step := range c.steps() {
 		old = append(old, step.config)
 	}
 	if slices.EqualFunc(old, c.next.Processors, sameOptions) {
@@ -183,22 +230,23 @@ func (c *change) changeProcessors() error {
 
 // setProcessors stops the processors that are not in next and initialises those that are new. No event passes meanwhile.
 func (c *change) setProcessors(next []config.Plugin) error {
-	chain := &c.processors
-	chain.mu.Lock()
-	defer chain.mu.Unlock()
-	old := chain.steps
+	if err := c.lockProcessors(); err != nil {
+		return err
+	}
+	defer c.processors.mu.Unlock()
+	old := c.steps()
 	var kept, stopped []processorStep
 	for _, step := range old {
 		if same, ok := find(next, step.name); ok && sameOptions(same, step.config) {
 			kept = append(kept, step)
 			continue
 		}
-		step.stop()
+		c.stop(step.component)
 		stopped = append(stopped, step)
 	}
 	steps, err := c.initProcessors(next, kept)
 	if err == nil {
-		chain.steps = steps
+		c.setSteps(steps)
 		return nil
 	}
 	before := make([]config.Plugin, len(old))
@@ -210,11 +258,20 @@ func (c *change) setProcessors(next []config.Plugin) error {
 	}
 	steps, againErr := c.initProcessors(before, kept)
 	if againErr != nil {
-		chain.steps = kept
-		return fatalError{fmt.Errorf("%w; and the old one does not start again: %w", err, againErr)}
+		c.setSteps(kept)
+		return notWhole(err, againErr)
 	}
-	chain.steps = steps
+	c.setSteps(steps)
 	return err
+}
+
+// lockProcessors keeps events from passing. The error says that a processor does not return.
+func (c *change) lockProcessors() error {
+	_, err := inTime(c.patience, func() (*sync.Mutex, error) { c.processors.mu.Lock(); return &c.processors.mu, nil }, (*sync.Mutex).Unlock)
+	if err != nil {
+		return errors.New("processors are busy and do not return")
+	}
+	return nil
 }
 
 // initProcessors returns the chain of plugins; those that are kept are taken as they are. On an error none of the others stays open.
@@ -228,7 +285,7 @@ func (c *change) initProcessors(plugins []config.Plugin, kept []processorStep) (
 		one, err := c.init(plugin)
 		if err != nil {
 			for _, step := range slices.Backward(opened) {
-				step.stop()
+				c.stop(step.component)
 			}
 			return nil, err
 		}
@@ -259,7 +316,6 @@ func (c *change) changeInputs() error {
 			return err
 		}
 		c.inputs = append(c.inputs, newInputRunner(opened))
-		c.undo = append(c.undo, func() error { opened.stop(); return nil })
 	}
 	return nil
 }
@@ -267,16 +323,16 @@ func (c *change) changeInputs() error {
 // endInput stops an input when everything that it took is settled. After an error it goes on as before.
 func (c *change) endInput(i *inputRunner) error {
 	i.door.pause()
-	if !c.await(c.by, i.door.whenEmpty()) {
+	if !c.await(i.door.whenEmpty()) {
 		i.door.resume()
 		return fmt.Errorf("%s cannot be stopped, because what it took is not settled: %s is behind", i.name, strings.Join(c.behind(), ", "))
 	}
 	i.endAccept()
 	i.door.close()
 	if !waitUntil(time.Now().Add(removePatience), i.ended) {
-		return fatalError{fmt.Errorf("%s did not end within %s", i.name, removePatience)}
+		return fmt.Errorf("%w: %s did not end within %s", ErrNotWhole, i.name, removePatience)
 	}
-	i.stop()
+	c.stop(i.component)
 	c.setInputs(func(running []*inputRunner) []*inputRunner {
 		return slices.DeleteFunc(running, func(other *inputRunner) bool { return other == i })
 	})
@@ -294,32 +350,71 @@ func (c *change) restartInput(old *inputRunner) error {
 	return nil
 }
 
-// commit removes and adds flushers while nothing is queued, and starts the inputs.
-func (c *change) commit() error {
+// hold stops the flow of events when the flushers that go have delivered everything, and gives the new ones their places in the queue. An
+// error, or letGo, takes that back.
+func (c *change) hold() (err error) {
+	defer func() {
+		if err != nil {
+			c.letGo()
+		}
+	}()
 	for _, i := range c.runningInputs() {
 		i.door.pause()
-		defer i.door.resume()
+		c.paused = append(c.paused, i)
 	}
-	var removed []*flusherRunner
 	for _, f := range c.runningFlushers() {
 		if _, ok := find(c.next.Flushers, f.name); !ok {
-			removed = append(removed, f)
+			c.removed = append(c.removed, f)
 		}
 	}
-	if err := c.lockWhenDelivered(removed); err != nil {
+	if err := c.lockWhenDelivered(); err != nil {
 		return err
 	}
-	defer c.processors.mu.Unlock()
-	if err := c.addFlushers(); err != nil {
-		return err
+	c.held = true
+	for _, opened := range c.added {
+		cursor, err := c.queue.Cursor(opened.config.Name)
+		if err != nil {
+			return err
+		}
+		c.runners = append(c.runners, newFlusherRunner(opened, cursor, newFlusherStats(c.ledger.open(cursor.Backlog()), opened)))
 	}
-	for _, f := range removed {
-		c.removeFlusher(f)
+	return nil
+}
+
+// letGo has events flow again, as before.
+func (c *change) letGo() {
+	for _, r := range c.runners {
+		c.ledger.close(r.ledger)
+		c.removeCursor(r)
+	}
+	c.runners, c.removed = nil, nil
+	c.goOn()
+}
+
+func (c *change) goOn() {
+	if c.held {
+		c.processors.mu.Unlock()
+		c.held = false
+	}
+	for _, i := range c.paused {
+		i.door.resume()
+	}
+	c.paused = nil
+}
+
+// commit makes the change visible while nothing is queued, and has events flow again. It cannot fail.
+func (c *change) commit() {
+	for _, f := range c.removed {
+		f.quiesce(c.patience) // it has nothing left
+		c.ledger.close(f.ledger)
+		c.removeCursor(f)
 	}
 	order := func(list []config.Plugin, name string) int {
 		return slices.IndexFunc(list, func(p config.Plugin) bool { return p.Name == name })
 	}
 	c.setFlushers(func(running []*flusherRunner) []*flusherRunner {
+		running = slices.DeleteFunc(running, func(f *flusherRunner) bool { return slices.Contains(c.removed, f) })
+		running = append(running, c.runners...)
 		slices.SortFunc(running, func(a, b *flusherRunner) int {
 			return order(c.next.Flushers, a.name) - order(c.next.Flushers, b.name)
 		})
@@ -335,18 +430,40 @@ func (c *change) commit() error {
 	c.mu.Lock()
 	c.config = c.next
 	c.mu.Unlock()
+	for _, r := range c.runners {
+		if err := r.publish(); err != nil {
+			r.log.Error("metrics are not published", "error", err)
+		}
+		r.start()
+	}
+	c.goOn()
 	for _, i := range c.inputs {
 		i.start()
 	}
-	return nil
+}
+
+// finish stops the flushers that are gone, which may take a while.
+func (c *change) finish() {
+	for _, f := range c.removed {
+		c.dismiss(f)
+		f.unpublish()
+	}
+}
+
+func (c *change) removeCursor(f *flusherRunner) {
+	if err := c.queue.Remove(f.name); err != nil {
+		f.log.Error("the queue keeps the position of a flusher that is gone", "error", err)
+	}
 }
 
 // lockWhenDelivered gives flushers that are to go some time for what they have left. Nothing is queued until processors.mu is unlocked.
-func (c *change) lockWhenDelivered(removed []*flusherRunner) error {
+func (c *change) lockWhenDelivered() error {
 	by := time.Now().Add(removePatience)
 	for {
-		c.processors.mu.Lock()
-		err := c.delivered(removed)
+		if err := c.lockProcessors(); err != nil {
+			return err
+		}
+		err := c.delivered()
 		if err == nil {
 			return nil
 		}
@@ -362,65 +479,15 @@ func (c *change) lockWhenDelivered(removed []*flusherRunner) error {
 	}
 }
 
-func (c *change) delivered(removed []*flusherRunner) error {
+func (c *change) delivered() error {
 	_, flushers := c.ledger.snapshot()
 	var errs []error
-	for _, f := range removed {
+	for _, f := range c.removed {
 		if left := flushers[f.ledger].Queued; left > 0 {
 			errs = append(errs, c.leftBehind(f.name, int(left)))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// addFlushers gives the new flushers their cursors, all of them or none.
-func (c *change) addFlushers() error {
-	var runners []*flusherRunner
-	for _, opened := range c.added {
-		cursor, err := c.queue.Cursor(opened.config.Name)
-		if err != nil {
-			for _, r := range runners {
-				c.ledger.close(r.ledger)
-				err = errors.Join(err, c.queue.Remove(r.name))
-			}
-			return err
-		}
-		runners = append(runners, newFlusherRunner(opened, cursor, newFlusherStats(c.ledger.open(cursor.Backlog()), opened)))
-	}
-	c.setFlushers(func(running []*flusherRunner) []*flusherRunner { return append(running, runners...) })
-	for _, r := range runners {
-		if err := r.publish(); err != nil {
-			r.log.Error("metrics are not published", "error", err)
-		}
-		r.start()
-	}
-	return nil
-}
-
-// removeFlusher takes a flusher out that has delivered everything.
-func (c *change) removeFlusher(f *flusherRunner) {
-	f.setUrgent(false)
-	f.quiesce(c.ctx, c.by)
-	c.setFlushers(func(running []*flusherRunner) []*flusherRunner {
-		return slices.DeleteFunc(running, func(other *flusherRunner) bool { return other == f })
-	})
-	if err := c.queue.Remove(f.name); err != nil {
-		f.log.Error("the queue keeps the position of a flusher that is gone", "error", err)
-	}
-	c.ledger.close(f.ledger)
-	f.stop()
-	f.unpublish()
-}
-
-// await waits for done until by; it gives up when flinktail stops.
-func (c *change) await(by time.Time, done <-chan struct{}) bool {
-	select {
-	case <-done:
-		return true
-	case <-time.After(time.Until(by)):
-	case <-c.ctx.Done():
-	}
-	return closed(done)
 }
 
 func (p *pipe) setFlushers(edit func([]*flusherRunner) []*flusherRunner) {
@@ -434,3 +501,13 @@ func (p *pipe) setInputs(edit func([]*inputRunner) []*inputRunner) {
 	defer p.mu.Unlock()
 	p.inputs = edit(slices.Clone(p.inputs))
 }
+
+// goneFlusher stands in for one that could not be started again: what is left to it stays in the queue on disk, or becomes dead letters.
+type goneFlusher struct{}
+
+func (goneFlusher) Init(pipeline.Context) error                              { return nil }
+func (goneFlusher) Description() string                                      { return "a flusher that could not be started again" }
+func (goneFlusher) IsReady(string, string, int64) bool                       { return false }
+func (goneFlusher) SetUrgent(bool)                                           {}
+func (goneFlusher) Stop() error                                              { return nil }
+func (goneFlusher) Flush(string, string, string, []*protocol.LogGroup) error { return errUntried }

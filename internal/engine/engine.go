@@ -107,13 +107,23 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.launch(p)
 	}
 	e.release()
-	<-e.ended
+	select {
+	case <-e.ended:
+	case <-e.ctx.Done():
+	}
+	overdue := !waitUntil(time.Now().Add(e.options.StopTimeout+flushGrace), e.ended)
 	e.mu.RLock()
 	defer e.mu.RUnlock()
+	errs := slices.Clone(e.errs)
 	for _, p := range e.pipes {
-		e.errs = append(e.errs, p.err)
+		if closed(p.ended) {
+			errs = append(errs, p.err)
+		}
 	}
-	return errors.Join(e.errs...)
+	if overdue {
+		errs = append(errs, fmt.Errorf("a reload did not end within %s, and keeps pipelines from stopping", e.options.StopTimeout))
+	}
+	return errors.Join(errs...)
 }
 
 // launch runs p in the background.
@@ -173,15 +183,13 @@ func (p *pipe) run(ctx context.Context) error {
 	defer stopTicking()
 	ticked := p.startTicking(ticking)
 
+	var start time.Time
 	if p.options.Once {
 		p.waitForAll(ctx)
+		start = time.Now()
 	} else {
-		p.waitForEnd(ctx)
+		start = p.waitForEnd(ctx)
 	}
-	start := time.Now()
-	p.changing.Lock() // a change under way gives up
-	p.stopping = true
-	p.changing.Unlock()
 	err := p.stop(start, p.options.StopTimeout, stopTicking, ticked)
 	for _, i := range p.runningInputs() {
 		if s := i.status(); s.State == InputFailed {
@@ -209,19 +217,34 @@ func (p *pipe) waitForAll(ctx context.Context) {
 	}
 }
 
-// waitForEnd waits for ctx, or until no input is left because all have failed.
-func (p *pipe) waitForEnd(ctx context.Context) {
-	for _, i := range p.runningInputs() {
-		select {
-		case <-i.ended:
-		case <-ctx.Done():
-			return
+// waitForEnd waits for ctx, or until no input is left because all have failed, and returns when that was. A change under way ends first, none
+// begins any more. A replay that has ended leaves flinktail running.
+func (p *pipe) waitForEnd(ctx context.Context) (since time.Time) {
+	for {
+		if ctx.Err() != nil || p.inputsFailed() {
+			since = time.Now()
+			if p.beginEnd(ctx) {
+				return since
+			}
 		}
-		if i.status().State != InputFailed {
-			<-ctx.Done() // a replay that has ended leaves flinktail running
-			return
+		select {
+		case <-p.inputEnded:
+		case <-ctx.Done():
 		}
 	}
+}
+
+// beginEnd returns false when a change has brought inputs that have not failed.
+func (p *pipe) beginEnd(ctx context.Context) bool {
+	p.lock()
+	defer p.unlock()
+	p.stopping = ctx.Err() != nil || p.inputsFailed()
+	return p.stopping
+}
+
+func (p *pipe) inputsFailed() bool {
+	inputs := p.runningInputs()
+	return len(inputs) > 0 && !slices.ContainsFunc(inputs, func(i *inputRunner) bool { return i.state.Load().State != InputFailed })
 }
 
 // startTicking gives the processors the time once a second, and looks after the inputs.

@@ -70,7 +70,13 @@ func (r *inputRunner) start() {
 }
 
 func (r *inputRunner) run() {
-	defer close(r.ended)
+	defer func() {
+		close(r.ended)
+		select {
+		case r.pipe.inputEnded <- struct{}{}:
+		default:
+		}
+	}()
 	err := r.pipe.guard(r.name, func() error { return r.input.Run(r.accepting, r) })
 	if err != nil {
 		r.set(InputFailed, err)

@@ -46,9 +46,10 @@ type pipe struct {
 	inputs   []*inputRunner
 	flushers []*flusherRunner
 
-	changing  sync.Mutex // held by a change, and by the beginning of the end
-	stopping  bool
-	forReload bool // the pipeline ends because of a reload
+	changing   chan struct{} // a lock: held by a change, and by the beginning of the end
+	stopping   bool
+	forReload  bool          // the pipeline ends because of a reload
+	inputEnded chan struct{} // sent to when one has
 
 	// Of Engine.launch: end makes run return, which closes ended and leaves err.
 	end   context.CancelFunc
@@ -65,7 +66,7 @@ func now() time.Time { return time.Now() }
 func newPipe(c *config.Pipeline, o Options) (p *pipe, err error) {
 	p = &pipe{
 		name: c.Name, dataDir: filepath.Join(o.DataDir, c.Name), logger: o.Logger, metrics: o.Metrics, options: o, config: c,
-		drained: make(chan struct{}), kept: make(chan struct{}), ended: make(chan struct{}),
+		drained: make(chan struct{}), kept: make(chan struct{}), ended: make(chan struct{}), changing: make(chan struct{}, 1), inputEnded: make(chan struct{}, 1),
 	}
 	p.soft, p.cancelSoft = context.WithCancel(context.Background())
 	p.hard, p.cancelHard = context.WithCancel(context.Background())
@@ -132,6 +133,9 @@ func (p *pipe) openPlugins(c *config.Pipeline) error {
 	}
 	return nil
 }
+
+func (p *pipe) lock()   { p.changing <- struct{}{} }
+func (p *pipe) unlock() { <-p.changing }
 
 // global returns what concerns the pipeline as a whole.
 func (p *pipe) global() *config.Global {

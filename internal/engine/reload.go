@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,8 +10,9 @@ import (
 	"github.com/flinktail/flinktail/internal/config"
 )
 
-// Reload turns what runs into pipelines, all of it or nothing: the error says why nothing was changed. Components whose options are the
-// same go on with their connections and their places in the queue. It takes as long as a stop at most, and is safe for concurrent use.
+// Reload turns what runs into pipelines, all of it or nothing: the error says why nothing was changed, or that flinktail stops, see
+// [ErrNotWhole]. Components whose options are the same go on with their connections and their places in the queue. Together they wait for what is in
+// flight as long as a stop does; a pipeline that is ended may take as long again. It is safe for concurrent use.
 func (e *Engine) Reload(next []*config.Pipeline) error {
 	e.reloading.Lock()
 	defer e.reloading.Unlock()
@@ -23,11 +23,9 @@ func (e *Engine) Reload(next []*config.Pipeline) error {
 		return errStopping
 	}
 	defer e.release()
-	r := &reload{Engine: e, by: time.Now().Add(e.options.StopTimeout), next: next}
+	r := &reload{Engine: e, wait: patience{e.ctx, time.Now().Add(e.options.StopTimeout)}, next: next}
 	err := r.run()
-	var fatal fatalError
-	if errors.As(err, &fatal) {
-		e.options.Logger.Error("flinktail is not whole any more and stops", "error", err)
+	if errors.Is(err, ErrNotWhole) {
 		e.fail(err)
 	}
 	return err
@@ -38,9 +36,11 @@ var errStopping = errors.New("flinktail stops")
 // reload is one Reload.
 type reload struct {
 	*Engine
-	by   time.Time
-	next []*config.Pipeline
-	undo []func() error
+	wait    patience
+	next    []*config.Pipeline
+	undo    []func() error
+	changes []*change
+	opened  []*pipe // to be launched when nothing can fail any more
 }
 
 func (r *reload) run() error {
@@ -49,25 +49,41 @@ func (r *reload) run() error {
 			return err
 		}
 	}
-	for _, step := range []func() error{r.changePipelines, r.removePipelines, r.addPipelines} {
+	defer func() {
+		for _, c := range r.changes {
+			c.release()
+		}
+	}()
+	for _, step := range []func() error{r.changePipelines, r.endPipelines, r.openPipelines, r.holdPipelines} {
 		if err := step(); err != nil {
 			return r.rollBack(err)
 		}
 	}
+	r.commit()
 	return nil
 }
 
 func (r *reload) rollBack(cause error) error {
-	if r.ctx.Err() != nil {
-		return cause // everything stops
-	}
-	r.by = time.Now().Add(removePatience)
+	r.wait.by = time.Now().Add(removePatience)
 	for _, undo := range slices.Backward(r.undo) {
 		if err := undo(); err != nil {
-			cause = fatalError{fmt.Errorf("%w; and what ran before does not start again: %w", cause, err)}
+			cause = notWhole(cause, err)
 		}
 	}
 	return cause
+}
+
+// commit is what cannot fail.
+func (r *reload) commit() {
+	for _, c := range r.changes {
+		c.commit()
+	}
+	for _, p := range r.opened {
+		r.start(p)
+	}
+	for _, c := range r.changes {
+		c.finish()
+	}
 }
 
 func (r *reload) nextOf(p *pipe) *config.Pipeline {
@@ -95,90 +111,105 @@ func (r *reload) changedFlushers() (changed []*config.Pipeline) {
 	return changed
 }
 
+// changePipelines prepares the changes of pipelines that run and keep their queues.
 func (r *reload) changePipelines() error {
 	for _, p := range r.running() {
-		next := r.nextOf(p)
-		if next == nil {
+		next, now := r.nextOf(p), &p.current().Global
+		if next == nil || now.Queue != next.Global.Queue || now.DeadLetter != next.Global.DeadLetter {
 			continue
 		}
-		old := p.current()
-		change := r.change
-		if old.Global.Queue != next.Global.Queue || old.Global.DeadLetter != next.Global.DeadLetter || closed(p.ended) {
-			change = r.replace
+		c, err := p.begin(r.wait, next)
+		if err != nil && r.ctx.Err() == nil {
+			continue // it ends by itself, because its inputs have failed, and is started again
 		}
-		if err := change(p, next); err != nil {
+		if err != nil {
+			return err
+		}
+		r.changes = append(r.changes, c)
+		r.undo = append(r.undo, c.rollBack)
+		if err := c.prepare(); err != nil {
 			return fmt.Errorf("pipeline %s: %w", p.name, err)
 		}
-		r.undo = append(r.undo, func() error {
-			i := slices.IndexFunc(r.running(), func(now *pipe) bool { return now.name == p.name })
-			return change(r.running()[i], old.Anew())
-		})
 	}
 	return nil
 }
 
-func (r *reload) change(p *pipe, next *config.Pipeline) error { return p.change(r.ctx, r.by, next) }
-
-// replace stops a pipeline and starts it with another queue or other limits of the dead letters.
-func (r *reload) replace(p *pipe, next *config.Pipeline) error {
-	old := p.current()
-	if err := r.end(p); err != nil {
-		return err
-	}
-	err := r.open(next)
-	if err == nil {
-		return nil
-	}
-	if againErr := r.open(old.Anew()); againErr != nil {
-		return fatalError{fmt.Errorf("%w; and the old one does not start again: %w", err, againErr)}
-	}
-	return err
-}
-
-func (r *reload) removePipelines() error {
+// endPipelines ends those that go, or are to start again: with another queue, or because they have ended by themselves.
+func (r *reload) endPipelines() error {
 	for _, p := range r.running() {
-		if r.nextOf(p) != nil {
+		if slices.ContainsFunc(r.changes, func(c *change) bool { return c.pipe == p }) {
 			continue
 		}
 		old := p.current()
 		if err := r.end(p); err != nil {
 			return fmt.Errorf("pipeline %s: %w", p.name, err)
 		}
-		r.undo = append(r.undo, func() error { return r.open(old.Anew()) })
-	}
-	return nil
-}
-
-func (r *reload) addPipelines() error {
-	for _, c := range r.next {
-		if slices.ContainsFunc(r.running(), func(p *pipe) bool { return p.name == c.Name }) {
-			continue
-		}
-		if err := r.open(c); err != nil {
-			return err
-		}
 		r.undo = append(r.undo, func() error {
-			i := slices.IndexFunc(r.running(), func(p *pipe) bool { return p.name == c.Name })
-			return r.end(r.running()[i])
+			if r.ctx.Err() != nil {
+				return nil // everything stops
+			}
+			again, err := r.open(old.Anew())
+			if err == nil {
+				r.start(again)
+			}
+			return err
 		})
 	}
 	return nil
 }
 
-// open starts a pipeline.
-func (r *reload) open(c *config.Pipeline) error {
-	p, err := newPipe(c, r.options)
-	if err != nil {
-		return err
+func (r *reload) openPipelines() error {
+	for _, c := range r.next {
+		if slices.ContainsFunc(r.running(), func(p *pipe) bool { return p.name == c.Name }) {
+			continue
+		}
+		p, err := r.open(c)
+		if err != nil {
+			return err
+		}
+		r.opened = append(r.opened, p)
+		r.undo = append(r.undo, func() error {
+			r.close(p)
+			return nil
+		})
 	}
+	return nil
+}
+
+func (r *reload) holdPipelines() error {
+	for _, c := range r.changes {
+		if err := c.hold(); err != nil {
+			return fmt.Errorf("pipeline %s: %w", c.name, err)
+		}
+	}
+	return nil
+}
+
+// open initialises a pipeline.
+func (r *reload) open(c *config.Pipeline) (*pipe, error) {
+	p, err := inTime(r.wait, func() (*pipe, error) { return newPipe(c, r.options) }, (*pipe).close)
+	if errors.Is(err, errTooSlow) {
+		return nil, fmt.Errorf("pipeline %s: a plugin's %w", c.Name, err)
+	}
+	return p, err
+}
+
+// start runs what open has returned.
+func (r *reload) start(p *pipe) {
 	r.setPipes(func(running []*pipe) []*pipe { return append(running, p) })
 	r.launch(p)
-	return nil
+}
+
+// close takes back what open has returned.
+func (r *reload) close(p *pipe) {
+	if !r.wait.allow(p.close) {
+		r.options.Logger.Error("plugins do not stop; flinktail goes on without them", "pipeline", p.name)
+	}
 }
 
 // end stops a pipeline; a queue in memory has to be empty first.
 func (r *reload) end(p *pipe) error {
-	if err := p.prepareEnd(r.ctx, r.by); err != nil {
+	if err := p.prepareEnd(r.wait); err != nil {
 		return err
 	}
 	p.end()
@@ -200,25 +231,29 @@ func (r *reload) end(p *pipe) error {
 }
 
 // prepareEnd makes sure that nothing is lost by an end that a restart of the pipeline follows, or nothing at all.
-func (p *pipe) prepareEnd(ctx context.Context, by time.Time) error {
-	p.changing.Lock()
-	defer p.changing.Unlock()
+func (p *pipe) prepareEnd(w patience) error {
+	p.lock()
+	defer p.unlock()
+	if p.stopping {
+		return nil
+	}
+	if !p.durable {
+		inputs := p.runningInputs()
+		for _, i := range inputs {
+			i.door.pause()
+		}
+		if !w.await(p.queue.Idle()) {
+			for _, i := range inputs {
+				i.door.resume()
+			}
+			return fmt.Errorf("its queue in memory is not empty, and would be lost: %s is behind", strings.Join(p.behind(), ", "))
+		}
+		for _, i := range inputs {
+			i.door.close() // who waits hears that now
+		}
+	}
 	p.forReload = true
-	if p.durable || p.stopping {
-		return nil
-	}
-	for _, i := range p.runningInputs() {
-		i.door.pause()
-	}
-	c := &change{pipe: p, ctx: ctx}
-	if c.await(by, p.queue.Idle()) {
-		return nil
-	}
-	for _, i := range p.runningInputs() {
-		i.door.resume()
-	}
-	p.forReload = false
-	return fmt.Errorf("its queue in memory is not empty, and would be lost: %s is behind", strings.Join(p.behind(), ", "))
+	return nil
 }
 
 func (p *pipe) current() *config.Pipeline {

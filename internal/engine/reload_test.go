@@ -31,14 +31,33 @@ type world struct {
 	sinks  map[string]pipeline.Sink
 	answer func(name string, groups []*protocol.LogGroup) error
 	ready  func(name string) bool
+
+	onInit func(plugin string)
+	hangs  map[string]chan struct{} // "Stop flusher_fake/a v1": the call returns when that is closed
+	ends   map[string]error         // what an input returns when it is told to end
+	fails  map[string]error         // what an input returns at once, or when until is closed
+	until  map[string]chan struct{}
+	last   map[string]func(pipeline.Sink) // what an input does before it ends
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{t: t, queue: memoryQueue, got: map[string][]string{}, broken: map[string]bool{}, sinks: map[string]pipeline.Sink{}}
+	return &world{
+		t: t, queue: memoryQueue, got: map[string][]string{}, broken: map[string]bool{}, sinks: map[string]pipeline.Sink{}, hangs: map[string]chan struct{}{},
+		ends: map[string]error{}, fails: map[string]error{}, until: map[string]chan struct{}{}, last: map[string]func(pipeline.Sink){},
+	}
 }
 
 // note records a call of a plugin, and returns the error that Init is to return.
 func (w *world) note(call, plugin string) error {
+	if call == "Init" && w.onInit != nil {
+		w.onInit(plugin)
+	}
+	w.mu.Lock()
+	hang := w.hangs[call+" "+plugin]
+	w.mu.Unlock()
+	if hang != nil {
+		<-hang
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.calls = append(w.calls, call+" "+plugin)
@@ -46,6 +65,12 @@ func (w *world) note(call, plugin string) error {
 		return errors.New(plugin + " is broken")
 	}
 	return nil
+}
+
+func (w *world) hang(call string, until chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hangs[strings.TrimSpace(call)] = until
 }
 
 // took returns the calls since the last time.
@@ -76,6 +101,9 @@ func (w *world) pipeline(name string, plugins ...string) *config.Pipeline {
 			c.Inputs = append(c.Inputs, p.Anew())
 		case pipeline.CategoryProcessor:
 			p.New = func() any { return &worldProcessor{w, text} }
+			if strings.Contains(full, "/tick") {
+				p.New = func() any { return &worldTicker{worldProcessor{w, text}} }
+			}
 			c.Processors = append(c.Processors, p.Anew())
 		default:
 			p.Delivery = config.DefaultDelivery()
@@ -139,8 +167,18 @@ func (i *worldInput) Run(ctx context.Context, out pipeline.Sink) error {
 	i.w.mu.Lock()
 	i.w.sinks[i.name] = out
 	i.w.mu.Unlock()
+	name := i.name + " " + i.version
+	if err := i.w.fails[name]; err != nil {
+		if until := i.w.until[name]; until != nil {
+			<-until
+		}
+		return err
+	}
 	<-ctx.Done()
-	return nil
+	if last := i.w.last[name]; last != nil {
+		last(out)
+	}
+	return i.w.ends[name]
 }
 
 type worldProcessor struct {
@@ -154,6 +192,11 @@ func (p *worldProcessor) Stop() error                 { return p.w.note("Stop", 
 func (p *worldProcessor) Process(*protocol.LogGroup, func(*protocol.LogGroup)) error {
 	return p.w.note("Process", p.name)
 }
+
+// worldTicker is a processor "…/tick…".
+type worldTicker struct{ worldProcessor }
+
+func (p *worldTicker) Tick(time.Time, func(*protocol.LogGroup)) { _ = p.w.note("Tick", p.name) }
 
 type worldFlusher struct {
 	w             *world

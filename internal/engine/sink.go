@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"github.com/flinktail/flinktail/internal/queue"
@@ -105,8 +106,8 @@ func measure(groups []*protocol.LogGroup) (size queue.Size) {
 
 // processorChain runs a pipeline's processors, one call at a time.
 type processorChain struct {
-	mu    sync.Mutex // held until what came out is queued
-	steps []processorStep
+	mu    sync.Mutex      // held until what came out is queued
+	steps []processorStep // replaced, never changed, with mu and the pipe's mu held
 }
 
 type processorStep struct {
@@ -170,22 +171,27 @@ func (p *pipe) collect(step *processorStep, call func(emit func(*protocol.LogGro
 
 // tick lets the processors act that want to act on time, and queues what they emit.
 func (p *pipe) tick(ctx context.Context) {
-	for i := range p.processors.steps {
-		if ticker, ok := p.processors.steps[i].processor.(pipeline.Ticker); ok {
-			p.tickOne(ctx, i, ticker)
+	for _, step := range p.steps() {
+		if ticker, ok := step.processor.(pipeline.Ticker); ok {
+			p.tickOne(ctx, step, ticker)
 		}
 	}
 }
 
 // tickOne waits until the queue has any room first: what Tick emits has to be queued.
-func (p *pipe) tickOne(ctx context.Context, i int, ticker pipeline.Ticker) {
+func (p *pipe) tickOne(ctx context.Context, step processorStep, ticker pipeline.Ticker) {
 	reserved := queue.Size{Bytes: 1, Events: 1}
 	if p.queue.Reserve(ctx, reserved) != nil {
 		return
 	}
 	p.processors.mu.Lock()
 	defer p.processors.mu.Unlock()
-	emitted, _ := p.collect(&p.processors.steps[i], func(emit func(*protocol.LogGroup)) error {
+	i := slices.IndexFunc(p.processors.steps, func(s processorStep) bool { return s.component == step.component })
+	if i < 0 { // a reload has taken it out meanwhile
+		p.queue.Cancel(reserved)
+		return
+	}
+	emitted, _ := p.collect(&step, func(emit func(*protocol.LogGroup)) error {
 		ticker.Tick(now(), emit)
 		return nil
 	})
@@ -196,4 +202,18 @@ func (p *pipe) tickOne(ctx context.Context, i int, ticker pipeline.Ticker) {
 		out = p.processFrom(i+1, g, out, &generated)
 	}
 	p.enqueue(out, Ledger{Generated: generated}, reserved, func(error) {})
+}
+
+// steps returns the processors; with processors.mu held they stay what they are.
+func (p *pipe) steps() []processorStep {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.processors.steps
+}
+
+// setSteps needs processors.mu.
+func (p *pipe) setSteps(steps []processorStep) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.processors.steps = steps
 }

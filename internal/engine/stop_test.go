@@ -157,6 +157,29 @@ func TestPluginThatHangsDoesNotHoldUpTheStop(t *testing.T) {
 	}
 }
 
+// A reload that waits for a processor ends when flinktail does.
+func TestProcessorThatHangsDoesNotHoldUpTheStopOfAReload(t *testing.T) {
+	hang := make(chan struct{})
+	t.Cleanup(func() { close(hang) })
+	r := newRig(t, &fakeFlusher{})
+	r.options.StopTimeout = 2500 * time.Millisecond
+	entered := make(chan struct{})
+	withProcessors(r, &fakeProcessor{process: func(*protocol.LogGroup, func(*protocol.LogGroup)) error { close(entered); <-hang; return nil }}).start()
+	go func() {
+		_ = r.sink.Put(context.Background(), []*protocol.LogGroup{group("hang", 1)}, func(error) {})
+	}()
+	<-entered
+	next := *r.config
+	next.Processors = nil
+	reloaded := make(chan error, 1)
+	go func() { reloaded <- r.engine.Reload([]*config.Pipeline{&next}) }()
+	require.Eventually(t, func() bool { return len(r.engine.running()[0].changing) == 1 }, time.Second, time.Millisecond)
+	start := time.Now()
+	require.ErrorContains(t, r.stop(), "puts did not end")
+	require.Less(t, time.Since(start), r.options.StopTimeout+time.Second)
+	require.ErrorContains(t, <-reloaded, "processors are busy")
+}
+
 type hangingFlusher struct {
 	fakeFlusher
 	urgent, stop func()
