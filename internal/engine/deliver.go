@@ -63,8 +63,9 @@ func (l *lane) deliver(b *batch) bool {
 			return l.surrender(b, reason, a)
 		}
 		young, old := b.splitByAge(time.Now(), r.delivery.MaxEventAge)
-		if old != nil {
-			l.deadLetter(old, reasonTooOld, a, fmt.Errorf("older than MaxEventAge %s", r.delivery.MaxEventAge))
+		if old != nil && !l.tryDeadLetter(old, reasonTooOld, a, fmt.Errorf("older than MaxEventAge %s", r.delivery.MaxEventAge)) {
+			l.giveBack(b) // as a whole, so that it stays in order
+			return true
 		}
 		if b = young; b.events == 0 {
 			return true
@@ -274,22 +275,28 @@ func (l *lane) delivered(b *batch) {
 	}
 }
 
-// deadLetter stores b's events as dead letters; causes holds one error for all of them, or one each. It waits while
-// that is not possible, until the process must end, or the flusher halts: they are pending again then.
+// deadLetter makes dead letters of b. They are pending again when the flusher halts first.
 func (l *lane) deadLetter(b *batch, reason string, a *attempt, causes ...error) {
+	if !l.tryDeadLetter(b, reason, a, causes...) {
+		l.giveBack(b)
+	}
+}
+
+// tryDeadLetter stores b's events as dead letters; causes holds one error for all of them, or one each. It waits while
+// that is not possible, until the process must end, or the flusher halts: it returns false then, and nothing is settled.
+func (l *lane) tryDeadLetter(b *batch, reason string, a *attempt, causes ...error) bool {
 	r := l.runner
 	n := int64(b.events)
 	err := r.pipe.storeDeadLetters(r.halt, r.name, b, reason, a.number, causes)
 	if errors.Is(err, errHalted) {
-		l.giveBack(b)
-		return
+		return false
 	}
 	if err != nil {
 		r.log.Error("events are lost: no dead letter could be written", "events", n, "reason", reason, "error", err)
 		for _, run := range b.runs {
 			run.entry.Lose(run.events(), err)
 		}
-		return
+		return true
 	}
 	if reason == reasonShutdown {
 		r.abandoned.Add(n)
@@ -300,6 +307,7 @@ func (l *lane) deadLetter(b *batch, reason string, a *attempt, causes ...error) 
 	for _, run := range b.runs {
 		run.entry.Settle(run.events())
 	}
+	return true
 }
 
 // waitReady waits until the flusher is ready. A reason says that the events must become dead letters instead.

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -11,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/flinktail/flinktail/internal/config"
+	"github.com/flinktail/flinktail/internal/deadletter"
 	"github.com/flinktail/flinktail/pipeline"
 	"github.com/flinktail/flinktail/protocol"
 )
@@ -279,6 +282,41 @@ func TestReloadThatEndsAPipelineDoesNotKeepPutsWaiting(t *testing.T) {
 		require.NoError(t, e.Reload([]*config.Pipeline{w.pipeline("q", "input_fake/q v1", "flusher_fake/q v1")}))
 		require.Zero(t, time.Since(start))
 		require.ErrorIs(t, <-put, pipeline.ErrStopping)
+		require.NoError(t, e.end())
+	})
+}
+
+func TestReloadKeepsTheOrderOfWhatCouldNotBecomeDeadLetters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var ready atomic.Bool
+		w.ready = func(string) bool { return ready.Load() }
+		first := w.pipeline("p", "input_fake v1", "flusher_fake v1")
+		first.Flushers[0].Delivery.MaxEventAge = time.Minute
+		e := w.start(first)
+		dir := deadletter.Dir(e.options.DataDir, "p")
+		require.NoError(t, os.Rename(dir, dir+".away"))
+		require.NoError(t, os.WriteFile(dir, nil, 0o600)) // no directory: every write fails
+
+		b := protocol.NewBuilder()
+		b.BeginGroup("", "")
+		for i, at := range []time.Time{time.Now().Add(-time.Hour), time.Now()} {
+			b.BeginLog(uint32(at.Unix()), 0)
+			b.Add("event_id", fmt.Sprint("a-", i))
+			b.Add("job_id", "a")
+			b.EndLog()
+		}
+		done := make(chan error, 1)
+		synctest.Wait()
+		require.NoError(t, w.sink("input_fake").Put(context.Background(), b.Groups(), func(err error) { done <- err }))
+		ready.Store(true)
+		time.Sleep(5 * time.Second)
+		require.Empty(t, w.ids("flusher_fake"), "the dead letter comes first")
+		require.NoError(t, e.Reload([]*config.Pipeline{w.pipeline("p", "input_fake v1", "flusher_fake v1")}))
+		require.NoError(t, <-done)
+		require.Equal(t, ids("a", 2), w.ids("flusher_fake"))
+		require.NoError(t, os.Remove(dir))
+		require.NoError(t, os.Rename(dir+".away", dir))
 		require.NoError(t, e.end())
 	})
 }
