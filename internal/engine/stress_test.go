@@ -117,7 +117,8 @@ func (s *stress) run() {
 	close(ended)
 	sending.Wait()
 	time.Sleep(2 * time.Second) // a Flush that hangs returns
-	s.dones.Wait()              // with one too few the bubble ends in a deadlock
+	synctest.Wait()
+	s.dones.Wait() // with one too few the bubble ends in a deadlock
 	if s.durable() {
 		s.finish()
 	}
