@@ -85,7 +85,8 @@ func (n *numbers) Run(ctx context.Context, out pipeline.Sink) error {
 // idle runs until it is told to end, or for ever when it is Deaf.
 type idle struct {
 	Deaf  bool
-	Fails bool `jsonschema_description:"Init fails"`
+	Fails bool   `jsonschema_description:"Init fails"`
+	Lock  string // Init fails where this file exists, and creates it
 	base
 }
 
@@ -93,6 +94,10 @@ func (*idle) Description() string { return "waits" }
 func (i *idle) Init(pipeline.Context) error {
 	if i.Fails {
 		return errors.New("listen on 127.0.0.1:1: in use")
+	}
+	if i.Lock != "" {
+		_, err := os.OpenFile(i.Lock, os.O_CREATE|os.O_EXCL, 0o600)
+		return err
 	}
 	return nil
 }

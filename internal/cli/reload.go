@@ -64,7 +64,11 @@ func (r *reloader) reload(cause string) error {
 	r.mu.Lock()
 	r.last, r.loaded = status, loaded
 	r.mu.Unlock()
-	if err != nil {
+	switch {
+	case errors.Is(err, engine.ErrNotWhole):
+		r.logger.Error("the configuration was not reloaded", "cause", cause, "error", err)
+		return err
+	case err != nil:
 		r.logger.Error("the configuration was not reloaded, everything runs as before", "cause", cause, "error", err)
 		return err
 	}
@@ -80,7 +84,13 @@ func (r *reloader) answer() admin.ReloadAnswer {
 		return admin.ReloadAnswer{}
 	}
 	var wrong config.Errors
-	return admin.ReloadAnswer{Error: err.Error(), Configuration: errors.As(err, &wrong)}
+	if errors.As(err, &wrong) {
+		return admin.ReloadAnswer{Error: err.Error(), Configuration: true}
+	}
+	if errors.Is(err, engine.ErrNotWhole) {
+		return admin.ReloadAnswer{Error: "not reloaded: " + err.Error()}
+	}
+	return admin.ReloadAnswer{Error: "not reloaded, everything runs as before: " + err.Error()}
 }
 
 // onHangup reloads at every SIGHUP until stop.
@@ -261,5 +271,5 @@ func (a *app) reportReload(response *http.Response) error {
 	case answer.Configuration:
 		return configurationError{errors.New(answer.Error)}
 	}
-	return fmt.Errorf("not reloaded, everything runs as before: %s", answer.Error)
+	return errors.New(answer.Error)
 }

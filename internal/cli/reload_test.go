@@ -63,6 +63,19 @@ c/b.json:1:81: flushers[0].detail.Dwon: unknown field; did you mean "Down"?
 	require.Len(t, delivered(t), 3)
 }
 
+func TestReloadThatCannotBeUndone(t *testing.T) {
+	inFolder(t, map[string]string{"c/a.json": sample(t, "input_idle", `"Lock": "lock"`, "", "")})
+	p, _ := startReloadable(t)
+	write(t, "c/a.json", sample(t, "input_idle", `"Fails": true`, "", ""))
+	r := run("reload")
+	require.Equal(t, exitRunTime, r.code)
+	require.Contains(t, r.stderr, "flinktail: not reloaded: flinktail is not whole any more and stops: pipeline a: inputs[0] (input_idle): listen on 127.0.0.1:1: in use; what ran before does not start again: ")
+	code, rest := p.end()
+	require.Equal(t, exitRunTime, code)
+	require.Contains(t, rest, "flinktail is not whole any more and stops")
+	require.NotContains(t, rest, "everything runs as before")
+}
+
 func TestWatch(t *testing.T) {
 	inFolder(t, map[string]string{"v1/a.json": sample(t, "input_idle", "", "", ""), "v2/a.json": sample(t, "input_numbers", "", "", "")})
 	require.NoError(t, os.Symlink("v1", "c"))

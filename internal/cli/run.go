@@ -73,24 +73,23 @@ func (c *runCommand) Run(a *app) error {
 		})()
 	}
 	logger.Info("flinktail runs", "version", version(), "pipelines", summaries(pipelines), "admin", address, "data_dir", a.DataDir)
-	if err := e.Run(ctx); err != nil {
-		return err
-	}
-	return c.report(a, logger, e.Totals())
+	err = e.Run(ctx)
+	return c.report(a, logger, e.Totals(), err)
 }
 
-// report says in the last line of the log what became of the events.
-func (c *runCommand) report(a *app, logger *slog.Logger, total engine.Totals) error {
-	if total.Queued > 0 {
+// report says in the last line of the log what became of the events; err is how the run ended.
+func (c *runCommand) report(a *app, logger *slog.Logger, total engine.Totals, err error) error {
+	switch {
+	case total.Queued > 0:
 		logger.Info("flinktail has stopped; what is queued is delivered after the next start", "queued", total.Queued, "accepted", total.Accepted, "dead_letters", total.DeadLetters)
-	} else {
+	case err == nil:
 		logger.Info("flinktail has stopped, everything is settled", "accepted", total.Accepted, "dead_letters", total.DeadLetters)
 	}
-	if c.Once && total.DeadLetters > 0 {
+	if err == nil && c.Once && total.DeadLetters > 0 {
 		return fmt.Errorf("%s of %s; \"flinktail deadletter show -data-dir %s\" prints them with the reasons",
 			count(int(total.DeadLetters), "dead letter"), count(int(total.Accepted), "event"), a.DataDir)
 	}
-	return nil
+	return err
 }
 
 // connect ends the start when a destination refuses us.

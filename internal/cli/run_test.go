@@ -155,6 +155,21 @@ func get(t *testing.T, url string) string {
 	return string(body)
 }
 
+// Whatever went wrong while it stopped, it says what is left.
+func TestWhatIsQueuedIsSaidAfterAStopThatFailed(t *testing.T) {
+	inFolder(t, map[string]string{
+		"c/a.json": sample(t, "input_idle", `"Deaf": true`, "", ""),
+		"c/b.json": sample(t, "input_numbers", "", `"Down": true`, ""),
+	})
+	p := startProcess(t, "-config", "c", "-admin-address", "off", "-stop-timeout", "500ms")
+	p.waitFor("delivery failed, retrying")
+	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+	code, rest := p.end()
+	require.Equal(t, exitRunTime, code)
+	require.Regexp(t, `what is queued is delivered after the next start.*queued"?[=:]3`, rest)
+	require.Contains(t, rest, "flinktail: pipeline a: inputs did not end within 500ms")
+}
+
 func TestMemoryLimit(t *testing.T) {
 	delivery := config.DefaultDelivery()
 	delivery.Workers = 3

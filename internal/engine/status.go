@@ -120,7 +120,9 @@ func (e *Engine) Totals() (t Totals) {
 			t.DeadLetters += f.DeadLettered
 			queued = max(queued, f.Queued)
 		}
-		t.Queued += queued
+		if p.durable {
+			t.Queued += queued
+		}
 	}
 	return t
 }
