@@ -44,8 +44,9 @@ type Flusher interface {
 	// I/O uses the context of Init's Context; Flush returns within one second of its end.
 	Flush(projectName, logstoreName, configName string, logGroupList []*protocol.LogGroup) error
 
-	// SetUrgent(true) announces that the pipeline stops: deliver what there is without waiting
-	// for more. SetUrgent(false) takes that back; a reload ends with it.
+	// SetUrgent comes before Stop, and before any other plugin's, and tells why the flusher ends. True: its pipeline stops,
+	// as all do when flinktail exits. False: a reload replaces or removes this flusher, or its pipeline. Batches may
+	// follow in either case: deliver them without waiting for more. It returns at once.
 	SetUrgent(flag bool)
 
 	// Stop closes the destination. It may be called twice and beside a Flush, which then
