@@ -137,6 +137,17 @@ func TestDiskRefusesAQueueInMemoryOverABacklog(t *testing.T) {
 		next.config.Global.Queue = memoryQueue
 		_, err := New([]*config.Pipeline{next.config}, next.options)
 		require.ErrorContains(t, err, "has 3 events left for flusher_fake/0: set Type to disk until they are delivered")
+		cursors, err := filepath.Glob(filepath.Join(QueueDir(r.dir, "test"), "cursors.*"))
+		require.NoError(t, err)
+		require.Len(t, cursors, 2)
+		for _, path := range cursors {
+			require.NoError(t, os.Rename(path, path+".away"))
+		}
+		_, err = New([]*config.Pipeline{next.config}, next.options)
+		require.ErrorContains(t, err, "has 3 events left, or more: set Type to disk until they are delivered")
+		for _, path := range cursors {
+			require.NoError(t, os.Rename(path+".away", path))
+		}
 		require.NoError(t, r.restarted(&fakeFlusher{}).start().stop())
 		next.input = newInput()
 		next.config.Inputs[0].Instance = next.input

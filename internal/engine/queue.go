@@ -61,6 +61,11 @@ func leftOnDisk(dir string) error {
 			return fmt.Errorf("the queue on disk in %s has %d events left for %s", dir, cursor.Backlog, cursor.Name)
 		}
 	}
+	for _, segment := range report.Segments {
+		if segment.Events > 0 && len(report.Cursors) == 0 { // the positions are lost
+			return fmt.Errorf("the queue on disk in %s has %d events left, or more", dir, segment.Events)
+		}
+	}
 	return nil
 }
 
