@@ -238,3 +238,28 @@ func requireErrors(t *testing.T, err error, want ...string) {
 	}
 	require.Equal(t, want, got)
 }
+
+// What a reload compares is what the plugin gets: a reference's value, not its text.
+func TestSumIsOfTheOptionsThatAPluginGets(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "pin")
+	load := func(pin, detail string) Plugin {
+		t.Helper()
+		require.NoError(t, os.WriteFile(secret, []byte(pin), 0o600))
+		text := `{"inputs":[{"type":"input_probe"}],"flushers":[{"type":"flusher_probe","detail":` + detail + `}]}`
+		p, err := Decode("p", filepath.Join(dir, "p.json"), []byte(text))
+		require.NoError(t, err)
+		return p.Flushers[0]
+	}
+	const detail = `{"Pin": "${file:pin}", "Mode": "fast"}`
+	first := load("1234", detail)
+	require.Equal(t, first.Sum, load("1234", `{"Mode":"fast","Pin":"${file:pin}"}`).Sum, "the order of the keys says nothing")
+	require.Equal(t, first.Sum, load("1234", `{"Mode":"fast","Pin":"1234"}`).Sum)
+	next := load("5678", detail)
+	require.NotEqual(t, first.Sum, next.Sum)
+
+	again := first.Anew().Instance.(*probeFlusher)
+	require.Equal(t, "1234", again.Pin.Reveal(), "as it was read then")
+	require.Equal(t, first.Instance, any(again))
+	require.NotSame(t, first.Instance, again)
+}
