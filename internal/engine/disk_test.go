@@ -208,3 +208,22 @@ func TestDiskThatFailsIsNotReady(t *testing.T) {
 		require.Empty(t, f.ids())
 	})
 }
+
+// A queue that nobody empties does not keep those waiting who wait for room.
+func TestDiskLetsGoOfPutsThatWaitWhenItKeepsTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &fakeFlusher{notReady: true}).onDisk()
+		r.config.Global.Queue.MaxEvents = 3
+		r.start()
+		require.NoError(t, <-r.put("a", 3))
+		refused := make(chan error, 1)
+		go func() {
+			refused <- r.sink.Put(context.Background(), []*protocol.LogGroup{group("b", 1)}, func(error) { t.Error("done of a refused Put") })
+		}()
+		synctest.Wait()
+		start := time.Now()
+		require.NoError(t, r.stop())
+		require.LessOrEqual(t, time.Since(start), keepAfter)
+		require.ErrorIs(t, <-refused, pipeline.ErrStopping)
+	})
+}

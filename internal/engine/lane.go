@@ -70,13 +70,11 @@ func (l *lane) loop() {
 	l.runner.running.Done()
 }
 
-// giveBack puts b's events back before those that are pending.
+// giveBack puts b's events back before those that are pending, for [flusherRunner.adopt]: the lane itself delivers nothing any more.
 func (l *lane) giveBack(b *batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pending, l.head = slices.Concat(b.runs, l.pending[l.head:]), 0
-	l.events += b.events
-	l.bytes += b.bytes
 }
 
 // fill waits until a batch is due and cuts it: at once, or, with MaxAge, when it is full or old enough. It returns

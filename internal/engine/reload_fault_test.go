@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -89,9 +92,9 @@ func TestReloadRefusedByOnePipelineLeavesTheOthers(t *testing.T) {
 		e := w.start(old()...)
 		e.put("input_fake/b", "b", 3)
 		w.took()
-		require.ErrorContains(t, e.Reload([]*config.Pipeline{w.pipeline("a", "input_fake/a v1", "flusher_fake/new v1"), w.pipeline("b", "input_fake/b v1", "flusher_fake/b v1")}),
+		require.ErrorContains(t, e.Reload([]*config.Pipeline{w.pipeline("a", "input_fake/a v1", "input_fake/new v1", "flusher_fake/new v1"), w.pipeline("b", "input_fake/b v1", "flusher_fake/b v1")}),
 			"pipeline b: flusher_fake/down is no longer in the configuration")
-		require.Equal(t, []string{"Init flusher_fake/new v1", "Stop flusher_fake/new v1"}, w.took())
+		require.Equal(t, []string{"Init flusher_fake/new v1", "Init input_fake/new v1", "Stop input_fake/new v1", "Stop flusher_fake/new v1"}, w.took())
 		require.NoError(t, <-e.put("input_fake/a", "a", 3))
 		require.Equal(t, ids("a", 3), w.ids("flusher_fake/a"))
 		require.Empty(t, w.ids("flusher_fake/new"))
@@ -335,4 +338,37 @@ func TestReloadOverADiskThatFailsAddsNoFlusher(t *testing.T) {
 		require.NoError(t, e.end())
 		require.ErrorIs(t, <-done, pipeline.ErrStopping)
 	})
+}
+
+// Senders that do not pause cannot keep a flusher from going, and it leaves nothing behind.
+func TestFlusherIsRemovedUnderLoad(t *testing.T) {
+	for _, kind := range []string{config.QueueMemory, config.QueueDisk} {
+		t.Run(kind, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.queue = config.Queue{Type: kind, MaxBytes: 16 * pipeline.MiB, MaxEvents: 100}
+				w.answer = func(string, []*protocol.LogGroup) error { time.Sleep(20 * time.Millisecond); return nil }
+				e := w.start(w.pipeline("p", "input_fake v1", "flusher_fake/a v1", "flusher_fake/b v1"))
+				ctx, stopSending := context.WithCancel(context.Background())
+				var sending sync.WaitGroup
+				for job := range 8 {
+					sending.Go(func() { w.send(ctx, "input_fake", fmt.Sprint("job", job)) })
+				}
+				time.Sleep(time.Second)
+				require.NoError(t, e.Reload([]*config.Pipeline{w.pipeline("p", "input_fake v1", "flusher_fake/a v1")}))
+				time.Sleep(time.Second)
+				stopSending()
+				sending.Wait()
+				p := e.running()[0]
+				<-p.queue.Idle()
+				require.Greater(t, len(w.ids("flusher_fake/a")), len(w.ids("flusher_fake/b")))
+				require.Len(t, p.ledger.flushers, 1)
+				metrics := httptest.NewRecorder()
+				e.options.Metrics.Handler().ServeHTTP(metrics, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+				require.Contains(t, metrics.Body.String(), `flinktail_flusher_queued_events{id="flusher_fake/a"`)
+				require.NotContains(t, metrics.Body.String(), `flinktail_flusher_queued_events{id="flusher_fake/b"`)
+				require.NoError(t, e.end())
+			})
+		})
+	}
 }

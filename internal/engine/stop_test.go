@@ -80,6 +80,23 @@ func TestStopTakesPutsThatWaitForRoom(t *testing.T) {
 	}
 }
 
+// A Flush that heeds its context gets the time to say what became of its batch.
+func TestStopEndsTheContextOfAFlushBeforeItTakesTheBatchAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeFlusher{}
+		f.answer = func(_ int, groups []*protocol.LogGroup) error {
+			<-f.context.Context().Done()
+			time.Sleep(900 * time.Millisecond) // it has been delivered, as it turns out
+			return nil
+		}
+		r := newRig(t, f).start()
+		done := r.put("a", 3)
+		require.NoError(t, stopWithin(r))
+		require.NoError(t, <-done)
+		require.Empty(t, r.letters())
+	})
+}
+
 func TestStopDoesNotWaitForAFlusherThatHangsInIsReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hang := make(chan struct{})
