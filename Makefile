@@ -41,7 +41,7 @@ crash: build ## the crash tests at length: ROUNDS (1000) kills, and power cuts, 
 
 .PHONY: lint
 lint: bin/golangci-lint ## golangci-lint, formatting, import rules, licences of what is compiled in
-	bin/golangci-lint run
+	bin/golangci-lint run --allow-parallel-runners
 	cd tools && go run ./licences
 
 bin/golangci-lint: tools/go.sum
