@@ -65,9 +65,20 @@ func Inspect(dir string) (*Report, error) {
 	return r, nil
 }
 
+// listSegments is [findSegments] for a queue that may be open. A folder that is listed while files come may show a later one and not an
+// earlier one, so what came since the first list is left out of the second.
+func listSegments(dir string) ([]found, error) {
+	before, err := findSegments(dir)
+	if err != nil {
+		return nil, err
+	}
+	segments, err := findSegments(dir)
+	return slices.DeleteFunc(segments, func(s found) bool { return len(before) == 0 || s.first > before[len(before)-1].first }), err
+}
+
 // survey returns the segments and, for each, the index after its last event.
 func survey(dir string) (segments []found, next []uint64, err error) {
-	if segments, err = findSegments(dir); err != nil {
+	if segments, err = listSegments(dir); err != nil {
 		return nil, nil, err
 	}
 	for i := range segments {
@@ -209,7 +220,9 @@ func verifySegment(dir string, s found, last uint64, damaged func(Damage), progr
 		return 0, err
 	}
 	defer func() { _ = f.Close() }()
-	if s.version == 0 && last > s.first {
+	var head [segmentHeaderSize]byte
+	n, _ := f.ReadAt(head[:], 0) // again: a file that has just come was empty when it was found
+	if _, _, ok := parseSegmentHeader(head[:n]); !ok && last > s.first {
 		damaged(Damage{File: name, Bytes: segmentHeaderSize, Err: errSegmentHeader})
 	}
 	var scan scanner
