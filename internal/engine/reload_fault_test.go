@@ -95,6 +95,7 @@ func TestReloadRefusedByOnePipelineLeavesTheOthers(t *testing.T) {
 		require.ErrorContains(t, e.Reload([]*config.Pipeline{w.pipeline("a", "input_fake/a v1", "input_fake/new v1", "flusher_fake/new v1"), w.pipeline("b", "input_fake/b v1", "flusher_fake/b v1")}),
 			"pipeline b: flusher_fake/down is no longer in the configuration")
 		require.Equal(t, []string{"Init flusher_fake/new v1", "Init input_fake/new v1", "Stop input_fake/new v1", "Stop flusher_fake/new v1"}, w.took())
+		require.Len(t, e.running()[0].ledger.flushers, 1)
 		require.NoError(t, <-e.put("input_fake/a", "a", 3))
 		require.Equal(t, ids("a", 3), w.ids("flusher_fake/a"))
 		require.Empty(t, w.ids("flusher_fake/new"))

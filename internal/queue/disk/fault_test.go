@@ -756,3 +756,62 @@ func TestACursorThatCannotBeStoredIsNotAdded(t *testing.T) {
 		stop()
 	})
 }
+
+// A cursor that waits for an append to be committed hears that the disk fails.
+func TestACursorThatIsAddedDoesNotWaitForADiskThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, fs := t.TempDir(), newFaultyFiles()
+		q, stop := open(t, dir, Options{Cursors: []string{"a"}, files: fs})
+		put(t, q, 0)
+		entered, gate := make(chan struct{}), make(chan struct{})
+		var tries atomic.Int64
+		fs.setFail(func(call, name string) error {
+			if isSegment(name) && call == "write" && tries.Add(1) == 1 {
+				close(entered)
+				<-gate
+				return syscall.EIO
+			}
+			return nil
+		})
+		appended := queuetest.Append(t, q, queuetest.Group("x", 1))
+		<-entered
+		refused := make(chan error, 1)
+		go func() {
+			_, err := q.Cursor("b")
+			refused <- err
+		}()
+		time.Sleep(time.Second)
+		require.Empty(t, refused)
+		close(gate)
+		require.ErrorIs(t, <-refused, syscall.EIO)
+		require.NoError(t, <-appended, "it heals")
+		stop()
+	})
+}
+
+// What is delivered is kept while a crash would bring back cursors that have not passed it.
+func TestSegmentsAreKeptWhilePositionsCannotBeStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, fs := t.TempDir(), newFaultyFiles()
+		q, stop := open(t, dir, Options{Cursors: []string{"a"}, SegmentBytes: 200, files: fs})
+		a := cursor(t, q, "a")
+		put(t, q, upTo(0, 10)...)
+		before := len(segmentFiles(t, dir))
+		require.Greater(t, before, 3)
+		fs.setFail(func(call, name string) error {
+			if call == "sync" && strings.HasPrefix(name, "cursors.") {
+				return syscall.EIO
+			}
+			return nil
+		})
+		drain(t, q, a)
+		time.Sleep(5 * storeEvery)
+		require.Len(t, segmentFiles(t, dir), before)
+		require.ErrorIs(t, q.Err(), syscall.EIO)
+		fs.setFail(nil)
+		time.Sleep(2 * storeEvery)
+		require.Len(t, segmentFiles(t, dir), 1)
+		require.NoError(t, q.Err())
+		stop()
+	})
+}
