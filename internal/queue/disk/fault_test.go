@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -689,49 +688,73 @@ func TestReadsThatFailForAWhileLoseNothing(t *testing.T) {
 	})
 }
 
-// What is being appended when a cursor is added is older than the cursor.
+// gatedFiles are files whose segments are written as write says. Unlike faultyFiles they hold no lock meanwhile: others go on.
+type gatedFiles struct {
+	osFiles
+	write func() error
+}
+
+type gatedFile struct {
+	file
+	write func() error
+}
+
+func (g gatedFiles) Create(path string) (file, error) {
+	f, err := g.osFiles.Create(path)
+	if isSegment(path) {
+		f = gatedFile{f, g.write}
+	}
+	return f, err
+}
+
+func (g gatedFile) WriteAt(p []byte, at int64) (int, error) {
+	if err := g.write(); err != nil {
+		return 0, err
+	}
+	return g.file.WriteAt(p, at)
+}
+
+// What is being appended when a cursor is added is older than the cursor; while the disk takes nothing none is added.
 func TestACursorThatIsAddedWaitsForAppendsUnderWay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		dir, fs := t.TempDir(), newFaultyFiles()
-		q, stop := open(t, dir, Options{Cursors: []string{"a"}, files: fs})
-		put(t, q, 0)
-		var failing atomic.Bool
-		entered, gate := make(chan struct{}, 1), make(chan struct{})
-		fs.setFail(func(call, name string) error {
-			switch {
-			case !isSegment(name) || call != "sync" && call != "create":
-				return nil
-			case failing.Load():
-				return syscall.EIO
-			}
-			select {
-			case entered <- struct{}{}:
-			default:
-			}
-			<-gate
-			return nil
+	for _, result := range []error{nil, syscall.EIO} {
+		t.Run(fmt.Sprint(result), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				entered, answers := make(chan struct{}), make(chan error)
+				files := gatedFiles{write: func() error { entered <- struct{}{}; return <-answers }}
+				q, stop := open(t, t.TempDir(), Options{Cursors: []string{"a"}, files: files})
+				first := queuetest.Append(t, q, queuetest.Group("x", 1))
+				<-entered
+				var b queue.Cursor
+				added := make(chan error, 1)
+				go func() {
+					var err error
+					b, err = q.Cursor("b")
+					added <- err
+				}()
+				synctest.Wait()
+				require.Empty(t, added)
+				answers <- result
+				require.ErrorIs(t, <-added, result)
+				if result != nil {
+					<-entered // it tries again
+					_, err := q.Cursor("b")
+					require.ErrorIs(t, err, result, "no need to wait")
+					answers <- nil
+				}
+				require.NoError(t, <-first)
+				if result == nil {
+					require.Zero(t, b.Backlog())
+					second := queuetest.Append(t, q, queuetest.Group("x", 2))
+					<-entered
+					answers <- nil
+					require.NoError(t, <-second)
+					got, _ := drain(t, q, b)
+					require.Equal(t, ids(2), got)
+				}
+				stop()
+			})
 		})
-		first := queuetest.Append(t, q, queuetest.Group("x", 1))
-		<-entered
-		added := make(chan queue.Cursor)
-		go func() { added <- cursor(t, q, "b") }()
-		time.Sleep(time.Second)
-		require.Zero(t, len(added))
-		close(gate)
-		require.NoError(t, <-first)
-		b := <-added
-		require.Zero(t, b.Backlog())
-		failing.Store(true)
-		second := queuetest.Append(t, q, queuetest.Group("x", 2))
-		time.Sleep(time.Second)
-		_, err := q.Cursor("c")
-		require.ErrorContains(t, err, "add cursor c: append to queue: ")
-		failing.Store(false)
-		require.NoError(t, <-second)
-		got, _ := drain(t, q, b)
-		require.Equal(t, ids(2), got)
-		stop()
-	})
+	}
 }
 
 // A cursor that could not be added holds up nothing.
@@ -753,38 +776,6 @@ func TestACursorThatCannotBeStoredIsNotAdded(t *testing.T) {
 		require.Zero(t, q.Used())
 		require.NoError(t, q.Remove("a"))
 		require.Zero(t, cursor(t, q, "b").Backlog())
-		stop()
-	})
-}
-
-// A cursor that waits for an append to be committed hears that the disk fails.
-func TestACursorThatIsAddedDoesNotWaitForADiskThatFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		dir, fs := t.TempDir(), newFaultyFiles()
-		q, stop := open(t, dir, Options{Cursors: []string{"a"}, files: fs})
-		put(t, q, 0)
-		entered, gate := make(chan struct{}), make(chan struct{})
-		var tries atomic.Int64
-		fs.setFail(func(call, name string) error {
-			if isSegment(name) && call == "write" && tries.Add(1) == 1 {
-				close(entered)
-				<-gate
-				return syscall.EIO
-			}
-			return nil
-		})
-		appended := queuetest.Append(t, q, queuetest.Group("x", 1))
-		<-entered
-		refused := make(chan error, 1)
-		go func() {
-			_, err := q.Cursor("b")
-			refused <- err
-		}()
-		time.Sleep(time.Second)
-		require.Empty(t, refused)
-		close(gate)
-		require.ErrorIs(t, <-refused, syscall.EIO)
-		require.NoError(t, <-appended, "it heals")
 		stop()
 	})
 }
