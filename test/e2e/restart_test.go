@@ -28,7 +28,9 @@ func TestStopped(t *testing.T) {
 	})
 	t.Run("SIGKILL", func(t *testing.T) {
 		all, posts := streamThrough(t, func(_ *testing.T, f *tail) { f.process.Kill() })
-		// An event may be at the sink and the answer not yet sent: only then it comes again.
+		// An event may be at the sink and the answer not yet sent: then it is sent again. Or the sink's answer was not yet written down: then
+		// each kill may deliver it once more.
+		const kills = 2
 		times := map[string]int{}
 		for _, p := range posts {
 			for _, id := range p.ids {
@@ -38,7 +40,7 @@ func TestStopped(t *testing.T) {
 		seen := map[string]int{}
 		for _, e := range all {
 			seen[e.ID]++
-			require.LessOrEqual(t, seen[e.ID], times[e.ID], "%s is at the sink more often than it was sent", e.ID)
+			require.LessOrEqual(t, seen[e.ID], times[e.ID]+kills, "%s is at the sink more often than it was sent and can have been read again", e.ID)
 		}
 		requireCarried(t, all, posts)
 	})
