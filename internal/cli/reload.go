@@ -170,6 +170,9 @@ type reloadCommand struct {
 const reloadGrace = 10 * time.Second
 
 func (c *reloadCommand) Run(a *app) error {
+	if a.Config != "" {
+		return usageError{errors.New("reload reads the configuration that the running flinktail was started with; leave out -config")}
+	}
 	address, err := os.ReadFile(addressFile(a.DataDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("no flinktail with an admin address runs on -data-dir %s; if it runs with -admin-address off, send it SIGHUP: kill -HUP PID", a.DataDir)
@@ -264,8 +267,12 @@ func (a *app) reportReload(response *http.Response) error {
 	}
 	var answer admin.ReloadAnswer
 	switch err := json.Unmarshal(text, &answer); {
+	case response.StatusCode == http.StatusBadRequest && bytes.Contains(text, []byte("HTTPS server")):
+		return errors.New("the running flinktail serves its admin address with TLS; give its -admin-cert-file")
 	case err != nil || answer.Error == "":
 		return fmt.Errorf("the running flinktail answered %s: %s", response.Status, bytes.TrimSpace(text))
+	case response.StatusCode == http.StatusUnauthorized && strings.Contains(answer.Error, "certificate"):
+		return fmt.Errorf("the running flinktail answered: %s; send it SIGHUP instead: kill -HUP PID", answer.Error)
 	case response.StatusCode == http.StatusUnauthorized:
 		return fmt.Errorf("the running flinktail answered: %s; give -admin-token-file", answer.Error)
 	case answer.Configuration:

@@ -116,7 +116,7 @@ func TestReloadOfAProtectedFlinktail(t *testing.T) {
 		{[]string{"-admin-cert-file", ca.File("server.pem")}, "give -admin-token-file"},
 		{[]string{"-admin-cert-file", ca.File("server.pem"), "-admin-token-file", "wrong"}, "a valid bearer token is required"},
 		{[]string{"-admin-cert-file", ca.File("other.pem"), "-admin-token-file", "tokens"}, "x509: "},
-		{[]string{"-admin-token-file", "tokens"}, "HTTP request to an HTTPS server"},
+		{[]string{"-admin-token-file", "tokens"}, "give its -admin-cert-file"},
 	} {
 		r := run(append([]string{"reload"}, c.args...)...)
 		require.Equal(t, exitRunTime, r.code, c.args)

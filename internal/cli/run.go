@@ -17,6 +17,7 @@ import (
 	"github.com/flinktail/flinktail/internal/admin"
 	"github.com/flinktail/flinktail/internal/config"
 	"github.com/flinktail/flinktail/internal/engine"
+	"github.com/flinktail/flinktail/internal/queue/disk"
 	"github.com/flinktail/flinktail/internal/telemetry"
 	"github.com/flinktail/flinktail/pipeline/listen"
 )
@@ -42,6 +43,11 @@ func (c *runCommand) Run(a *app) error {
 	if err := os.MkdirAll(a.DataDir, 0o700); err != nil {
 		return fmt.Errorf("create data folder: %w", err)
 	}
+	lock, err := lockDataDir(a.DataDir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }() // the end of the process would do
 	ctx, stop := a.untilSignal(logger)
 	defer stop()
 
@@ -72,18 +78,32 @@ func (c *runCommand) Run(a *app) error {
 			Ready: e.Ready, Status: reloads.status, Reload: reloads.answer, Metrics: metrics, Pprof: c.Pprof, Logger: logger,
 		})()
 	}
-	logger.Info("flinktail runs", "version", version(), "pipelines", summaries(pipelines), "admin", address, "data_dir", a.DataDir)
+	logger.Info("flinktail runs", "version", version(), "pipelines", summaries(pipelines), "admin", address, "data_dir", a.DataDir, "recovered", e.Totals().Recovered)
 	err = e.Run(ctx)
 	return c.report(a, logger, e.Totals(), err)
 }
 
+// lockDataDir makes sure that no other flinktail works in the folder: positions, addresses and dead letters would be mixed up. Its name cannot be
+// a pipeline's.
+func lockDataDir(dir string) (*os.File, error) {
+	lock, err := disk.Lock(filepath.Join(dir, ".lock"))
+	if errors.Is(err, disk.ErrInUse) {
+		return nil, fmt.Errorf("data folder %s: %w; one flinktail at a time may run on a data folder: stop the other, or choose another -data-dir", dir, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock data folder: %w", err)
+	}
+	return lock, nil
+}
+
 // report says in the last line of the log what became of the events; err is how the run ended.
 func (c *runCommand) report(a *app, logger *slog.Logger, total engine.Totals, err error) error {
+	sums := []any{"accepted", total.Accepted, "recovered", total.Recovered, "dead_letters", total.DeadLetters, "corrupt", total.Corrupt}
 	switch {
 	case total.Queued > 0:
-		logger.Info("flinktail has stopped; what is queued is delivered after the next start", "queued", total.Queued, "accepted", total.Accepted, "dead_letters", total.DeadLetters)
+		logger.Info("flinktail has stopped; what is queued is delivered after the next start", append([]any{"queued", total.Queued}, sums...)...)
 	case err == nil:
-		logger.Info("flinktail has stopped, everything is settled", "accepted", total.Accepted, "dead_letters", total.DeadLetters)
+		logger.Info("flinktail has stopped, everything is settled", sums...)
 	}
 	if err == nil && c.Once && total.DeadLetters > 0 {
 		return fmt.Errorf("%s of %s; \"flinktail deadletter show -data-dir %s\" prints them with the reasons",

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -225,5 +226,50 @@ func TestDiskLetsGoOfPutsThatWaitWhenItKeepsTheRest(t *testing.T) {
 		require.NoError(t, r.stop())
 		require.LessOrEqual(t, time.Since(start), keepAfter)
 		require.ErrorIs(t, <-refused, pipeline.ErrStopping)
+	})
+}
+
+func TestDiskInputsThatGetNoRoomAreSaidToWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeFlusher{notReady: true}
+		var log logLines
+		r := newRig(t, f).onDisk()
+		r.options.Logger = slog.New(slog.NewJSONHandler(&log, nil))
+		r.config.Global.Queue.MaxEvents = 4
+		r.start()
+		require.NoError(t, <-r.put("a", 3))
+		for range 3 { // as input_http does: it gives up, and its sender comes again
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			require.ErrorIs(t, r.sink.Put(ctx, []*protocol.LogGroup{group("b", 3)}, func(error) {}), pipeline.ErrFull)
+			cancel()
+		}
+		require.Equal(t, InputWaiting, r.status().Inputs[0].State)
+		time.Sleep(2 * time.Second)
+		lines := log.with(t, "senders have to wait: the queue is full")
+		require.Len(t, lines, 1)
+		require.Equal(t, []any{"flusher_fake/0 (not_ready)"}, lines[0]["because_of"])
+		f.becomeReady()
+		time.Sleep(2 * time.Second)
+		require.NoError(t, <-r.put("c", 3))
+		require.Equal(t, InputRunning, r.status().Inputs[0].State)
+		time.Sleep(2 * time.Second)
+		require.Len(t, log.with(t, "senders go on"), 1)
+		require.NoError(t, r.stop())
+	})
+}
+
+func TestDiskThatStandsStillIsLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logLines
+		r := newRig(t, &fakeFlusher{}).onDisk()
+		r.options.Logger = slog.New(slog.NewJSONHandler(&log, nil))
+		r.config.Global.Queue.MinFreeBytes = 1 << 60
+		r.start()
+		r.put("a", 3)
+		time.Sleep(5 * time.Second)
+		lines := log.with(t, "the queue stands still; senders wait, and it is tried again")
+		require.Len(t, lines, 1)
+		require.Contains(t, lines[0]["error"], "less than MinFreeBytes would stay free: ")
+		require.NoError(t, r.stop())
 	})
 }

@@ -256,6 +256,7 @@ func (p *pipe) startTicking(ctx context.Context) (stopped <-chan struct{}) {
 			select {
 			case <-ticker.C:
 				p.tick(ctx)
+				p.noteQueueErr()
 				for _, i := range p.runningInputs() {
 					i.noteWaiting()
 				}

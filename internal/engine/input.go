@@ -22,6 +22,7 @@ type inputRunner struct {
 	endAccept context.CancelFunc
 	ended     chan struct{} // closed when Run has returned
 
+	room    room
 	letters *letters
 	waits   bool // as last logged; the ticker's own
 }
@@ -86,10 +87,13 @@ func (r *inputRunner) run() {
 	r.set(InputDone, nil)
 }
 
-// waiting reports whether the input has its source wait until more is settled.
+// waiting reports whether the input has its source wait until more is settled, or until the queue has room.
 func (r *inputRunner) waiting() bool {
+	if r.state.Load().State != InputRunning {
+		return false
+	}
 	w, ok := r.input.(pipeline.Waiter)
-	return ok && r.state.Load().State == InputRunning && w.Waiting()
+	return ok && w.Waiting() || r.room.none()
 }
 
 // noteWaiting logs when the input's senders begin to wait, and for whom, and when that is over.
@@ -103,5 +107,9 @@ func (r *inputRunner) noteWaiting() {
 		r.log.Info("senders go on")
 		return
 	}
-	r.log.Warn("senders have to wait: what they sent is not settled", "because_of", r.pipe.behind())
+	why := "what they sent is not settled"
+	if r.room.none() {
+		why = "the queue is full"
+	}
+	r.log.Warn("senders have to wait: "+why, "because_of", r.pipe.behind())
 }

@@ -33,6 +33,7 @@ func (p *pipe) publish() (err error) {
 	if q, ok := p.queue.(*disk.Queue); ok {
 		m.total("flinktail_queue_syncs_total", "how often the queue on disk was synced, each time for all that had come", q.Syncs)
 	}
+	m.gauge("flinktail_queue_max_bytes", "what flinktail_queue_bytes may become", func() int64 { return int64(p.global().Queue.MaxBytes) })
 	m.gauge("flinktail_queue_failing", "1 while the queue takes or gives no events", func() int64 { return one(p.queueErr() != nil) })
 	p.withdraw = m.withdraw
 	for _, f := range p.flushers {

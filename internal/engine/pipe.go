@@ -33,7 +33,8 @@ type pipe struct {
 	cancelSoft, cancelHard context.CancelFunc
 
 	queue       queue.Queue
-	durable     bool // the queue keeps its events over a restart
+	durable     bool   // the queue keeps its events over a restart
+	notedErr    string // see noteQueueErr
 	closing     sync.Once
 	deadLetters *deadletter.Store
 	ledger      ledger

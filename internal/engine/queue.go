@@ -117,6 +117,23 @@ func (p *pipe) leftBehind(flusher string, events int) error {
 		flusher, events, filepath.Dir(p.dataDir), p.name, flusher)
 }
 
+// noteQueueErr logs when the queue begins to take or give no events, and when that is over. It is the ticker's own.
+func (p *pipe) noteQueueErr() {
+	text := ""
+	if err := p.queueErr(); err != nil {
+		text = err.Error()
+	}
+	if (text == "") == (p.notedErr == "") {
+		return
+	}
+	p.notedErr = text
+	if text == "" {
+		p.logger.Info("the queue goes on", "pipeline", p.name)
+		return
+	}
+	p.logger.Error("the queue stands still; senders wait, and it is tried again", "pipeline", p.name, "folder", filepath.Join(p.dataDir, "queue"), "error", text)
+}
+
 // queueErr returns why the queue takes or gives no events, nil when it does.
 func (p *pipe) queueErr() error {
 	if q, ok := p.queue.(*disk.Queue); ok {

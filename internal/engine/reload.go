@@ -207,9 +207,9 @@ func (r *reload) close(p *pipe) {
 	}
 }
 
-// end stops a pipeline; a queue in memory has to be empty first.
+// end stops a pipeline; a queue that nobody will read has to be empty first.
 func (r *reload) end(p *pipe) error {
-	if err := p.prepareEnd(r.wait); err != nil {
+	if err := p.prepareEnd(r.wait, r.nextOf(p)); err != nil {
 		return err
 	}
 	p.end()
@@ -230,14 +230,17 @@ func (r *reload) end(p *pipe) error {
 	return nil
 }
 
-// prepareEnd makes sure that nothing is lost by an end that a restart of the pipeline follows, or nothing at all.
-func (p *pipe) prepareEnd(w patience) error {
+// prepareEnd makes sure that nothing is lost, and nothing left behind, by an end that a restart with next follows, or nothing when that is nil.
+func (p *pipe) prepareEnd(w patience, next *config.Pipeline) error {
 	p.lock()
 	defer p.unlock()
 	if p.stopping {
 		return nil
 	}
-	if !p.durable {
+	if why := p.mustBeEmpty(next); why != "" {
+		if p.durable {
+			w.by = time.Now().Add(removePatience)
+		}
 		inputs := p.runningInputs()
 		for _, i := range inputs {
 			i.door.pause()
@@ -246,7 +249,7 @@ func (p *pipe) prepareEnd(w patience) error {
 			for _, i := range inputs {
 				i.door.resume()
 			}
-			return fmt.Errorf("its queue in memory is not empty, and would be lost: %s is behind", strings.Join(p.behind(), ", "))
+			return fmt.Errorf("%s: %s is behind", why, strings.Join(p.behind(), ", "))
 		}
 		for _, i := range inputs {
 			i.door.close() // who waits hears that now
@@ -254,6 +257,19 @@ func (p *pipe) prepareEnd(w patience) error {
 	}
 	p.forReload = true
 	return nil
+}
+
+// mustBeEmpty says why a reload has to leave the pipeline as it is while its queue is not empty; nothing when next goes on with the queue.
+func (p *pipe) mustBeEmpty(next *config.Pipeline) string {
+	switch {
+	case !p.durable:
+		return "its queue in memory is not empty, and would be lost"
+	case next == nil:
+		return fmt.Sprintf("it is no longer in the configuration, but its queue is not empty; leave it in until that is delivered, or stop flinktail and remove %s to give it up", p.dataDir)
+	case next.Global.Queue.Type == config.QueueMemory:
+		return "its queue on disk is not empty; keep Queue.Type disk until that is delivered"
+	}
+	return ""
 }
 
 func (p *pipe) current() *config.Pipeline {

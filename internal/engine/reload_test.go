@@ -658,3 +658,29 @@ func TestStopIsToldFirstAndAsksBeforeEveryFlush(t *testing.T) {
 		})
 	}
 }
+
+func TestReloadLeavesNoQueueOnDiskBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.queue = config.Queue{Type: config.QueueDisk, MaxBytes: 16 * pipeline.MiB}
+		var down atomic.Bool
+		w.ready = func(string) bool { return !down.Load() }
+		e := w.start(w.pipeline("p", "input_fake v1", "flusher_fake v1"))
+		down.Store(true)
+		require.NoError(t, <-e.put("input_fake", "a", 3))
+		err := e.Reload([]*config.Pipeline{w.pipeline("renamed", "input_fake v1", "flusher_fake v1")})
+		require.ErrorContains(t, err, "pipeline p: it is no longer in the configuration, but its queue is not empty")
+		w.queue = memoryQueue
+		err = e.Reload([]*config.Pipeline{w.pipeline("p", "input_fake v1", "flusher_fake v1")})
+		require.ErrorContains(t, err, "keep Queue.Type disk until that is delivered: flusher_fake (not_ready) is behind")
+		require.NoError(t, <-e.put("input_fake", "b", 1), "everything goes on")
+		w.queue = config.Queue{Type: config.QueueDisk, MaxBytes: 32 * pipeline.MiB}
+		start := time.Now()
+		require.NoError(t, e.Reload([]*config.Pipeline{w.pipeline("p", "input_fake v1", "flusher_fake v1")}))
+		require.Less(t, time.Since(start), time.Second, "what the same queue goes on with is not waited for")
+		down.Store(false)
+		require.NoError(t, e.Reload([]*config.Pipeline{w.pipeline("renamed", "input_fake v1", "flusher_fake v1")}))
+		require.Equal(t, append(ids("a", 3), ids("b", 1)...), w.ids("flusher_fake"))
+		require.NoError(t, e.end())
+	})
+}

@@ -19,7 +19,9 @@ func (r *inputRunner) Put(ctx context.Context, groups []*protocol.LogGroup, done
 	}
 	p := r.pipe
 	size := measure(groups)
+	r.room.ask()
 	err := p.queue.Reserve(ctx, size)
+	r.room.answer(err == nil)
 	if errors.Is(err, pipeline.ErrTooLarge) && size.Events == 1 {
 		if err = p.rejectTooLarge(ctx, r.name, groups); err == nil {
 			r.settled(done, nil)

@@ -80,8 +80,11 @@ func (p *pipe) status() PipelineStatus {
 	return s
 }
 
-// behind names the flushers that have the most to deliver, and why they do not.
+// behind says what holds senders up: the queue, when it takes or gives no events, else the flushers that have the most to deliver, and why they do not.
 func (p *pipe) behind() []string {
+	if err := p.queueErr(); err != nil {
+		return []string{err.Error()}
+	}
 	_, flushers := p.ledger.snapshot()
 	most := int64(1)
 	for _, f := range flushers {
@@ -106,7 +109,9 @@ func (p *pipe) behind() []string {
 type Totals struct {
 	Accepted    int64 // by inputs
 	DeadLetters int64 // of inputs and flushers
+	Recovered   int64 // that queues on disk had left, for the flusher that had the most
 	Queued      int64 // in queues on disk, for the flusher that has the most left
+	Corrupt     int64 // that queues on disk could not read, at all flushers
 }
 
 // Totals sums up the ledgers. It is safe for concurrent use.
@@ -115,11 +120,13 @@ func (e *Engine) Totals() (t Totals) {
 		in, flushers := p.ledger.snapshot()
 		t.Accepted += in.Accepted
 		t.DeadLetters += in.Rejected
-		queued := int64(0)
+		queued, recovered := int64(0), int64(0)
 		for _, f := range flushers {
 			t.DeadLetters += f.DeadLettered
-			queued = max(queued, f.Queued)
+			t.Corrupt += f.Corrupt
+			queued, recovered = max(queued, f.Queued), max(recovered, f.Recovered)
 		}
+		t.Recovered += recovered
 		if p.durable {
 			t.Queued += queued
 		}

@@ -23,7 +23,11 @@ func (p *pipe) stop(start time.Time, timeout time.Duration, stopTicking context.
 		return time.AfterFunc(time.Until(start.Add(after)), do)
 	}
 	if p.durable {
-		defer at(min(keepAfter, timeout-2*grace), p.keep).Stop()
+		after := min(keepAfter, timeout-2*grace)
+		if p.forReload {
+			after = 0 // the next start is now
+		}
+		defer at(after, p.keep).Stop()
 	}
 	defer at(timeout-grace, func() { p.giveUp(patience) }).Stop()
 	defer at(timeout-patience, p.endHard).Stop()

@@ -90,7 +90,7 @@ func TestSecondProcess(t *testing.T) {
 	stop := c.load(t, rnd)
 	second := newTail(t, f.data, small, s)
 	said := second.refused(t)
-	require.Contains(t, said, fmt.Sprintf("open queue %s: another process uses it: process %d", f.queue(), f.process.PID()))
+	require.Contains(t, said, fmt.Sprintf("data folder %s: another process uses it: process %d", f.data, f.process.PID()))
 	least := c.acknowledged() + 1000
 	await(t, "the first one goes on", func() bool { f.requireRunning(t); return c.acknowledged() > least })
 	stop()

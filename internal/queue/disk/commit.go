@@ -132,7 +132,7 @@ func (q *Queue) write(batch []*pending) error {
 			return err
 		}
 		if free-size < least {
-			return errNoSpace
+			return fmt.Errorf("%w: %d bytes are free, and MinFreeBytes is %d", errNoSpace, free, least)
 		}
 	}
 	if w.file != nil && w.offset+size > q.options.SegmentBytes {

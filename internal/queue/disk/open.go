@@ -29,10 +29,7 @@ func Open(dir string, options Options) (q *Queue, err error) {
 	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
-	lock, err := lockFile(filepath.Join(dir, lockName))
-	if errors.Is(err, ErrInUse) {
-		return nil, inUse(dir)
-	}
+	lock, err := takeLock(filepath.Join(dir, lockName))
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +43,7 @@ func Open(dir string, options Options) (q *Queue, err error) {
 	if err := q.recover(); err != nil {
 		return nil, errors.Join(err, q.store.close(), lock.Close())
 	}
-	_, _ = fmt.Fprintf(io.NewOffsetWriter(lock, 0), holderText, os.Getpid()) // a courtesy: see inUse
+	sign(lock)
 	q.running.Go(q.commitLoop)
 	q.running.Go(q.keep)
 	signal(q.passed) // by all, before
@@ -56,15 +53,29 @@ func Open(dir string, options Options) (q *Queue, err error) {
 // holderText is of one length, so that a shorter number leaves nothing of a longer one behind.
 const holderText = "%-10d\n"
 
-// inUse is ErrInUse with the number of the process that has locked the folder, if it has left it there.
-func inUse(dir string) error {
-	text, _ := os.ReadFile(filepath.Join(dir, lockName))
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		return ErrInUse
+// Lock takes the file, which it creates, as a lock until it is closed, or the process dies. The error is ErrInUse, with the number of the process that
+// has it.
+func Lock(path string) (*os.File, error) {
+	lock, err := takeLock(path)
+	if err == nil {
+		sign(lock)
 	}
-	return fmt.Errorf("%w: process %d", ErrInUse, pid)
+	return lock, err
 }
+
+func takeLock(path string) (*os.File, error) {
+	lock, err := lockFile(path)
+	if errors.Is(err, ErrInUse) {
+		text, _ := os.ReadFile(path)
+		if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
+			return nil, fmt.Errorf("%w: process %d", ErrInUse, pid)
+		}
+	}
+	return lock, err
+}
+
+// sign leaves the number of the process in the file, as a courtesy to who wants the lock.
+func sign(lock *os.File) { _, _ = fmt.Fprintf(io.NewOffsetWriter(lock, 0), holderText, os.Getpid()) }
 
 // makeDir creates dir and what is above it so that they survive a crash of the machine.
 func makeDir(dir string) error {
