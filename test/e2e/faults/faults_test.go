@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"sync"
 	"testing"
 	"time"
 
@@ -109,36 +108,12 @@ func crawling(t *testing.T, fault string, d destination, hamper, relieve func())
 	})
 	hamper()
 	p := newPosts(f.url)
-	end := make(chan struct{})
-	var posting sync.WaitGroup
-	for poster := range posters {
-		posting.Go(func() {
-			for n := 0; ; n++ {
-				select {
-				case <-end:
-					return
-				default:
-				}
-				var body bytes.Buffer
-				var ids []string
-				for i := range size {
-					id := fmt.Sprintf("%s-%d-%d-%d", name(t), poster, n, i)
-					body.Write(event(id, i, "1", ordinary))
-					ids = append(ids, id)
-				}
-				if !p.post(body.Bytes(), ids) {
-					t.Error("a post is never answered 200")
-					return
-				}
-			}
-		})
-	}
+	stop := p.pour(t, posters, size)
 	await(t, "input_http refuses posts, and many events crawl through", func() bool {
 		return p.answered(http.StatusTooManyRequests) > 100 && f.status(t).Flushers[0].Delivered > 20000
 	})
 	relieve()
-	close(end)
-	posting.Wait()
+	stop()
 	peak := f.peakMemory(t)
 	now := f.settle(t, len(p.ids))
 	account{fault: fmt.Sprintf("%s, %d x 429, peak %d MB", fault, p.answered(429), peak>>20), destination: d, sent: p.ids, began: began}.require(t, f, now)

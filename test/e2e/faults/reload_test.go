@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"sync"
 	"testing"
 	"time"
 
@@ -24,30 +23,7 @@ func TestReload(t *testing.T) {
 	began := time.Now()
 	f := startTail(t, setup{global: object{"Queue": object{"Type": "disk"}}, http: object{}, flushers: []object{s.flusher()}})
 	p := newPosts(f.url)
-	end := make(chan struct{})
-	var posting sync.WaitGroup
-	for poster := range posters {
-		posting.Go(func() {
-			for n := 0; ; n++ {
-				select {
-				case <-end:
-					return
-				default:
-				}
-				var body bytes.Buffer
-				var ids []string
-				for i := range size {
-					id := fmt.Sprintf("%s-%d-%d-%d", name(t), poster, n, i)
-					body.Write(event(id, i, "1", ordinary))
-					ids = append(ids, id)
-				}
-				if !p.post(body.Bytes(), ids) {
-					t.Error("a post is never answered 200")
-					return
-				}
-			}
-		})
-	}
+	stop := p.pour(t, posters, size)
 	f.awaitDelivered(t, 1000)
 	good, err := os.ReadFile(f.path("faults.json"))
 	require.NoError(t, err)
@@ -64,8 +40,7 @@ func TestReload(t *testing.T) {
 		require.Zero(t, code, out)
 		f.awaitDelivered(t, mark+1) // it goes on
 	}
-	close(end)
-	posting.Wait()
+	stop()
 	sent := p.ids
 	now := f.settle(t, len(sent))
 	account{fault: fmt.Sprint(reloads, " reloads"), destination: s, sent: sent, began: began}.require(t, f, now)

@@ -170,6 +170,38 @@ func (p *posts) post(body []byte, ids []string) bool {
 	return false
 }
 
+// pour posts as fast as input_http allows, over so many connections, so many events each time, until stop.
+func (p *posts) pour(t testing.TB, posters, size int) (stop func()) {
+	end := make(chan struct{})
+	var posting sync.WaitGroup
+	for poster := range posters {
+		posting.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-end:
+					return
+				default:
+				}
+				var body bytes.Buffer
+				var ids []string
+				for i := range size {
+					id := fmt.Sprintf("%s-%d-%d-%d", name(t), poster, n, i)
+					body.Write(event(id, i, "1", ordinary))
+					ids = append(ids, id)
+				}
+				if !p.post(body.Bytes(), ids) {
+					t.Error("a post is never answered 200")
+					return
+				}
+			}
+		})
+	}
+	return func() {
+		close(end)
+		posting.Wait()
+	}
+}
+
 func (p *posts) try(body []byte) (status int) {
 	response, err := http.Post(p.url, "application/x-ndjson", bytes.NewReader(body))
 	if err != nil {
