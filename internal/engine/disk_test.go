@@ -273,3 +273,23 @@ func TestDiskThatStandsStillIsLogged(t *testing.T) {
 		require.NoError(t, r.stop())
 	})
 }
+
+// A Put that can never fit, or whose sender is gone at once, says nothing about the queue: nobody is blamed, and nothing is given up for it.
+func TestRoomIsNotMissedByWhoDoesNotWaitForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &fakeFlusher{notReady: true})
+		r.config.Global.Queue.MaxEvents = 4
+		r.config.Flushers[0].Delivery.WhenFull = "dead_letter"
+		r.start()
+		r.put("a", 3)
+		require.ErrorIs(t, r.sink.Put(context.Background(), []*protocol.LogGroup{group("b", 5)}, func(error) {}), pipeline.ErrTooLarge)
+		time.Sleep(2 * time.Second)
+		require.Equal(t, InputRunning, r.status().Inputs[0].State)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Nanosecond)
+		defer cancel()
+		require.ErrorIs(t, r.sink.Put(ctx, []*protocol.LogGroup{group("c", 3)}, func(error) {}), pipeline.ErrFull)
+		time.Sleep(5 * time.Second)
+		require.Empty(t, r.letters())
+		require.ErrorContains(t, r.stop(), "3 events could not be delivered in time")
+	})
+}

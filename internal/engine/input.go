@@ -57,7 +57,7 @@ func (r *inputRunner) set(state string, err error) {
 
 func (r *inputRunner) status() InputStatus {
 	s := *r.state.Load()
-	if r.waiting() {
+	if r.waiting() || r.getsNoRoom() {
 		s.State = InputWaiting
 	}
 	s.LastDeadLetter = r.letters.status()
@@ -87,18 +87,22 @@ func (r *inputRunner) run() {
 	r.set(InputDone, nil)
 }
 
-// waiting reports whether the input has its source wait until more is settled, or until the queue has room.
+// waiting reports whether the input has its source wait until more is settled.
 func (r *inputRunner) waiting() bool {
-	if r.state.Load().State != InputRunning {
-		return false
-	}
 	w, ok := r.input.(pipeline.Waiter)
-	return ok && w.Waiting() || r.room.none()
+	return ok && r.state.Load().State == InputRunning && w.Waiting()
+}
+
+// getsNoRoom reports whether the queue has been full to the input for a while. That is for people; what flushers give up for it, they give
+// up while somebody waits for room, see [flusherRunner.holdsUpInputs].
+func (r *inputRunner) getsNoRoom() bool {
+	return r.state.Load().State == InputRunning && r.room.none()
 }
 
 // noteWaiting logs when the input's senders begin to wait, and for whom, and when that is over.
 func (r *inputRunner) noteWaiting() {
-	waits := r.waiting()
+	noRoom := r.getsNoRoom()
+	waits := noRoom || r.waiting()
 	if waits == r.waits {
 		return
 	}
@@ -108,7 +112,7 @@ func (r *inputRunner) noteWaiting() {
 		return
 	}
 	why := "what they sent is not settled"
-	if r.room.none() {
+	if noRoom {
 		why = "the queue is full"
 	}
 	r.log.Warn("senders have to wait: "+why, "because_of", r.pipe.behind())

@@ -1,8 +1,11 @@
 package engine
 
 import (
+	"errors"
 	"sync"
 	"time"
+
+	"github.com/flinktail/flinktail/pipeline"
 )
 
 const (
@@ -17,30 +20,30 @@ type room struct {
 	mu     sync.Mutex
 	asking int       // Puts that wait for room
 	since  time.Time // when the first of them asked that came after the last one that got room; zero when there is none
-	last   time.Time // when a Put asked or was refused
+	last   time.Time // when a Put gave up waiting after that; zero when none did
 }
 
 func (r *room) ask() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asking++
-	r.last = time.Now()
 	if r.since.IsZero() {
-		r.since = r.last
+		r.since = time.Now()
 	}
 }
 
-func (r *room) answer(got bool) {
+// answer takes what Reserve has returned.
+func (r *room) answer(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asking--
 	switch {
-	case !got:
+	case errors.Is(err, pipeline.ErrFull):
 		r.last = time.Now()
-	case r.asking > 0:
-		r.since = time.Now()
-	default:
-		r.since = time.Time{}
+	case err == nil && r.asking > 0:
+		r.since, r.last = time.Now(), time.Time{}
+	case err == nil || r.asking == 0 && r.last.IsZero(): // an error that has nothing to do with room leaves no trace
+		r.since, r.last = time.Time{}, time.Time{}
 	}
 }
 

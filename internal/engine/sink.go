@@ -21,7 +21,7 @@ func (r *inputRunner) Put(ctx context.Context, groups []*protocol.LogGroup, done
 	size := measure(groups)
 	r.room.ask()
 	err := p.queue.Reserve(ctx, size)
-	r.room.answer(err == nil)
+	r.room.answer(err)
 	if errors.Is(err, pipeline.ErrTooLarge) && size.Events == 1 {
 		if err = p.rejectTooLarge(ctx, r.name, groups); err == nil {
 			r.settled(done, nil)
