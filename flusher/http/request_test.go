@@ -353,7 +353,7 @@ func TestRedirectFromHTTPSToHTTPIsNotFollowed(t *testing.T) {
 	a := newAuthority(t)
 	server := a.serve(nil)
 	server.Config.Handler = http.RedirectHandler(r.url(), http.StatusTemporaryRedirect)
-	f, _ := started(t, server.URL, trusting(a.file("ca.pem")), func(f *Flusher) { f.FollowRedirects = true })
+	f, _ := started(t, server.URL, trusting(a.File("ca.pem")), func(f *Flusher) { f.FollowRedirects = true })
 	require.Equal(t, "blocked", verdictOf(flush(f, numbered(t, 1, 1))))
 	require.Empty(t, r.seen())
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Authority signs certificates, which are valid for an hour, for servers at 127.0.0.1 and for clients.
+// Authority signs certificates for servers at 127.0.0.1 and for clients.
 type Authority struct {
 	t           testing.TB
 	dir         string
@@ -46,14 +46,20 @@ func (a *Authority) Pool() *x509.CertPool {
 	return pool
 }
 
-// Issue writes name.pem and name.key, new ones each time, for the common name and others such as "DNS=a.b", "URI=spiffe://a/b".
+// Issue writes name.pem and name.key, new ones each time, valid for an hour, for the common name and others such as "DNS=a.b",
+// "URI=spiffe://a/b".
 func (a *Authority) Issue(name string, others ...string) tls.Certificate {
+	return a.IssueFor(time.Hour, name, others...)
+}
+
+// IssueFor issues a certificate that is valid for so long; one that has expired is so since a negative time.
+func (a *Authority) IssueFor(valid time.Duration, name string, others ...string) tls.Certificate {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(a.t, err)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(valid),
 		IsCA: a.certificate == nil, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	for _, other := range others {
