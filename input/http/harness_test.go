@@ -135,7 +135,7 @@ func run(t *testing.T, options func(in *Input)) *running {
 		r.queue.settle(nil)
 		transport.CloseIdleConnections()
 		require.NoError(t, in.Stop())
-		require.Zero(t, in.budget.used.Load(), "memory was not given back")
+		require.Eventually(t, func() bool { return in.budget.used.Load() == 0 }, time.Minute, time.Millisecond, "memory was not given back")
 		require.Zero(t, in.unsettled.oldest())
 	})
 	return r

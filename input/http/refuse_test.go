@@ -121,7 +121,7 @@ func (r *running) raw(text string) (net.Conn, *bufio.Reader) {
 	conn, err := net.Dial("tcp", r.in.gate.Addr().String())
 	require.NoError(r, err)
 	r.Cleanup(func() { _ = conn.Close() })
-	require.NoError(r, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(r, conn.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = io.WriteString(conn, text)
 	require.NoError(r, err)
 	return conn, bufio.NewReader(conn)

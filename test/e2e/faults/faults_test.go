@@ -26,7 +26,7 @@ func absent(t *testing.T, d destination, appear func()) {
 	s := startFlow(t, f)
 	time.Sleep(time.Until(began.Add(absence)))
 	now := f.status(t)
-	require.Positive(t, now.Flushers[0].Queued)
+	require.Positive(t, now.Flushers[0].Queued, "%+v", now)
 	require.NotEqual(t, "ready", now.Flushers[0].State, "%+v", now)
 	appear()
 	finish(t, "absent for the first 20 s", d, f, s, began)
